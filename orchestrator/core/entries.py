@@ -1,0 +1,134 @@
+"""What comes into a saga: the inbound entries of its journal. A turn feeds exactly one (rule 15).
+
+Each holds `at_us`, microseconds since the epoch in the database's time; the saga's clock is the latest one seen.
+In the journal an entry is a JSON object whose `in` names it: {"in": "replied", "at": …, "seq": 1, …}.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from orchestrator.problems import Problem
+
+Json = Any  # what `json.loads` returns; a recursive alias would cost casts at every border
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    at_us: int
+    input: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replied:
+    """A participant's answer to `seq`, or a child's end. `in_doubt`: an earlier attempt may have had an effect.
+
+    `retry` is a participant's word for "no effect, again" (problem.effect none, problem.retry_after_s burns no attempt)
+    or "lost, nobody knows" (effect unknown).
+    """
+
+    at_us: int
+    seq: int
+    attempt: int
+    outcome: Literal["succeeded", "failed", "retry"]
+    body: Json = None
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepEnded:
+    """A local step, a transaction or the undo of one came to its end in this process."""
+
+    at_us: int
+    seq: int
+    attempt: int
+    outcome: Literal["succeeded", "raised"]
+    body: Json = None
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoReplied:
+    """The answer to the undo of `seq` (the operation undone): `undone`, a definite `failed`, or `retry`."""
+
+    at_us: int
+    seq: int
+    attempt: int
+    outcome: Literal["undone", "failed", "retry"]
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerFired:
+    at_us: int
+    timer: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageArrived:
+    at_us: int
+    message_id: str
+    type: str
+    channel: str
+    body: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoRequested:
+    """The parent takes this saga back (rule 11): running, it is cancelled; completed, its undo stack runs.
+
+    `key` is the parent's operation; the answer goes to `reply_to` as for a participant.
+    """
+
+    at_us: int
+    key: str
+    attempt: int
+    reply_to: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerbGiven:
+    """A person's (or a program's) word: see `core.lifecycle` for where each is allowed."""
+
+    at_us: int
+    verb: Literal["cancel", "terminate", "retry", "skip", "fail"]
+    note: str = ""
+
+
+Entry = Started | Replied | StepEnded | UndoReplied | TimerFired | MessageArrived | UndoRequested | VerbGiven
+
+_NAMES: dict[type, str] = {
+    Started: "started",
+    Replied: "replied",
+    StepEnded: "step_ended",
+    UndoReplied: "undo_replied",
+    TimerFired: "timer",
+    MessageArrived: "message",
+    UndoRequested: "undo_requested",
+    VerbGiven: "verb",
+}
+_CLASSES: dict[str, Any] = {name: cls for cls, name in _NAMES.items()}
+
+
+def entry_to_json(entry: Entry) -> dict[str, Json]:
+    """Short, for the journal: defaults are left out."""
+    out: dict[str, Json] = {"in": _NAMES[type(entry)], "at": entry.at_us}
+    for field in fields(entry):
+        value = getattr(entry, field.name)
+        if field.name == "at_us" or value is None or value == "":
+            continue
+        out[field.name] = value.to_json() if isinstance(value, Problem) else value
+    return out
+
+
+def entry_from_json(data: dict[str, Json]) -> Entry:
+    """The inverse of `entry_to_json`. Raises KeyError for what is no entry."""
+    values = {name: value for name, value in data.items() if name not in ("in", "at")}
+    if "problem" in values:
+        values["problem"] = Problem.from_json(values["problem"])
+    cls = _CLASSES[data["in"]]
+    if cls in (Started, MessageArrived):
+        values.setdefault("input" if cls is Started else "body", None)
+    if cls is MessageArrived:
+        values.setdefault("channel", "")
+    entry: Entry = cls(at_us=data["at"], **values)
+    return entry

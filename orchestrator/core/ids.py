@@ -1,0 +1,40 @@
+"""The identity of an operation: `saga_uid:run:seq`.
+
+saga_uid is minted by us (never just the user's id), run rises with continue-as, rewind and fork (0 until then), seq
+counts in creation order. The key never changes over retries, replays, restarts or takeovers, and no two different
+requests ever share one. An undo goes under the key of what it undoes, with `:undo` behind it where a gateway sees it.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class OperationKey:
+    saga_uid: str
+    run: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.saga_uid}:{self.run}:{self.seq}"
+
+    @staticmethod
+    def parse(text: str) -> "OperationKey":
+        """Raises ValueError for what is no operation key."""
+        saga_uid, run, seq = text.rsplit(":", 2)
+        return OperationKey(saga_uid, int(run), int(seq))
+
+
+@dataclass(frozen=True, slots=True)
+class SagaIdentity:
+    """Who a saga is. `id` is the author's, `uid` ours; `shard` is fixed at the start."""
+
+    id: str
+    uid: str
+    type: str
+    version: int
+    shard: int
+    run: int = 0
+
+    def key(self, seq: int) -> str:
+        """The operation key of this saga's operation `seq`."""
+        return f"{self.uid}:{self.run}:{seq}"

@@ -1,0 +1,55 @@
+"""Every limit that is not a setting, with the reason for its size; how they depend on each other is asserted below.
+
+A name ends in its unit: `_S` seconds, `_BYTES`, `_CHARS`, `_MAX` a count.
+"""
+
+PAYLOAD_BYTES_MAX = 512 * 1024  # Half of Kafka's default message.max.bytes (1 MiB), so that an undo (command + reply) fits.
+ERROR_TEXT_CHARS_MAX = 2_000
+TRACEBACK_CHARS_MAX = 8_000
+SAGA_ID_CHARS_MAX = 200
+NAME_CHARS_MAX = 200  # types of messages, sagas and failures; the outbox column holds 255
+
+# One turn of one saga.
+TURN_CALLBACKS_MAX = 100_000  # sleep(0) in a loop would never be quiet
+TURN_OPERATIONS_MAX = 1_000
+TURN_SECONDS_MAX = 2.0  # interrupted with TurnTooLong in the saga
+TURN_SECONDS_DEADLY = 5.0  # the process exits: nothing in Python could stop it (a C call that holds the GIL)
+TURN_SECONDS_WARN = 0.05
+
+# One batch.
+BATCH_TURNS_MAX = 1_000
+BATCH_TURNS_PER_SAGA_MAX = 50  # one chatty saga must not fill the batch
+BATCH_BYTES_MAX = 8 * 1024 * 1024
+
+# Ownership.
+LEASE_S = 3.0  # a worker whose cycle counter stands still this long (while the database answers) is taken over
+HEARTBEAT_S = 0.5
+CLAIM_LOCK_TIMEOUT_S = 1.0
+REBALANCE_DEBOUNCE_S = 1.0
+
+# Relay.
+KAFKA_MESSAGE_TIMEOUT_S = 4.0  # a stopped relay's queue must be dead before its successor sends
+RELAY_LEASE_S = 5.0
+OUTBOX_HEALTHY_S = 5.0  # an outbox row older than this holds back the timers of its shard (rule 9)
+
+# Retry of the runtime's own messages.
+UNDO_FIRST_DELAY_S = 1.0
+UNDO_MAX_DELAY_S = 60.0
+UNDO_REPEAT_S = 20.0  # an undo without an answer is sent again after this long
+UNDO_ATTEMPTS_MAX = 8  # definite refusals of an undo before its saga is stuck
+
+# Participants.
+LOCAL_BATCH_MAX = 200
+LOCAL_TRANSIENT_ATTEMPTS_MAX = 5
+INBOX_HORIZON_S = 30 * 86_400  # rows of settled operations are purged after this at the latest
+COMMAND_EXPIRES_S = 86_400.0  # a command that no participant began within a day is not begun any more
+
+# Memory.
+LIVE_SAGAS_MAX = 20_000  # parked coroutines kept in memory; about 4 KB each
+LIVE_IDLE_S = 600.0
+INBOUND_QUEUE_MAX = 10_000
+
+assert KAFKA_MESSAGE_TIMEOUT_S < RELAY_LEASE_S, "a deposed relay could still deliver after its successor began"
+assert HEARTBEAT_S * 3 <= LEASE_S, "two lost heartbeats must not cost the lease"
+assert TURN_SECONDS_MAX < TURN_SECONDS_DEADLY
+assert PAYLOAD_BYTES_MAX * 2 <= 1024 * 1024

@@ -1,0 +1,77 @@
+"""An outbox row, and which column becomes which header.
+
+The table is the one that Debezium's outbox event router reads, so our relay writes the same bytes as the router would:
+every header is text, a NULL column is a header with a null value, and the partition is always given.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+# Columns that travel as headers of their own name, in this order, after `id`, `type` and `seq`.
+HEADER_COLUMNS = (
+    "kind",  # command, undo, settled, start, message, reply, undone, child_ended, child_undo, event
+    "saga_id",  # the author's id of the saga that this is about
+    "operation_key",  # saga_uid:run:seq
+    "attempt",  # decimal, from 1
+    "reply_to",  # topic/partition that the answer goes to
+    "outcome",  # of a reply: succeeded, failed, retry, conflict; of an undone: undone, failed, retry; of an undo: done, unknown
+    "nonce",  # proof that the reply answers a command of ours; echoed
+    "expires_at",  # ISO 8601 in UTC: not begun after this
+    "channel",
+    "traceparent",  # W3C Trace Context
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What an application adds: it leaves if, and only if, its transaction commits.
+
+    `headers` may name the columns in HEADER_COLUMNS only, because each is a column that Debezium can place as a header.
+    `partition` None: murmur2 of the key over the partitions of the topic, as Kafka's own default partitioner.
+    """
+
+    topic: str
+    key: str
+    type: str
+    payload: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    partition: int | None = None
+    id: str | None = None  # a uuid; None: a random one. Receivers of events and messages know doubles by it
+
+
+class Publishable(Protocol):
+    """An `orchestrator.Event` is one; so is any class of yours with this method."""
+
+    def __outbox__(self) -> Row: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """A row as the relay reads it, by polling or from the replication stream. `headers` in the order of HEADER_COLUMNS."""
+
+    seq: int
+    id: str
+    topic: str
+    partition: int
+    key: str
+    type: str
+    payload: bytes | None
+    timestamp_ms: int
+    headers: tuple[str | None, ...]
+
+
+def murmur2(key: bytes) -> int:
+    """Kafka's hash of a key, made positive: `murmur2(key) % partitions` is where its Java clients put the key."""
+    m, mask = 0x5BD1E995, 0xFFFFFFFF
+    length = len(key)
+    h = 0x9747B28C ^ length
+    for i in range(0, length - length % 4, 4):
+        k = int.from_bytes(key[i : i + 4], "little") * m & mask
+        k = (k ^ k >> 24) * m & mask
+        h = (h * m & mask) ^ k
+    tail = key[length - length % 4 :]
+    if tail:
+        h = (h ^ int.from_bytes(tail, "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return (h ^ h >> 15) & 0x7FFFFFFF
