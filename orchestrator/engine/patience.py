@@ -1,0 +1,115 @@
+"""Which due timers may enter the batch (rule 9). The others are put off, never dropped.
+
+1. Its shard has been read up to the end offset observed after it fell due: a reply that lies there comes first.
+2. The outbox is healthy: while rows lie there for seconds, nobody could have answered them.
+3. Its command has left the outbox. One that has not was not sent: the patience with it begins anew, no attempt is burnt.
+4. Patience with a call begins again at the claim and at the outbox's recovery: what happened before left no trace.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, LiteralString
+
+import psycopg
+
+from orchestrator import limits
+from orchestrator.engine.fence import Hold
+from orchestrator.engine.processing import Processing
+from orchestrator.engine.wakeups import PUT_OFF_US, Wakeup, Wakeups
+from orchestrator.engine.watermarks import Watermarks
+from outbox_relay import table
+
+DUE_MAX = 1_000
+
+_OLDEST: LiteralString = """
+    SELECT (extract(epoch FROM "timestamp" AT TIME ZONE 'UTC') * 1000000)::bigint
+    FROM amends.outbox ORDER BY seq LIMIT 1
+"""
+
+
+@dataclass(slots=True)
+class Patience:
+    """Holds due wake-ups until their shard's watermark lets them in."""
+
+    _held: dict[int, list[Wakeup]] = field(default_factory=dict)
+    _unhealthy_us: int = 0  # the last moment at which rows lay in the outbox for too long
+
+    def due(
+        self,
+        connection: psycopg.Connection[Any],
+        wakeups: Wakeups,
+        watermarks: Watermarks,
+        holds: dict[int, Hold],
+        processing: Processing,
+        *,
+        now_us: int,
+        ask_ends: Callable[[list[int]], None],
+    ) -> list[Wakeup]:
+        """Wake-ups to feed now."""
+        for wakeup in wakeups.due(now_us, DUE_MAX):
+            self._held.setdefault(wakeup.shard, []).append(wakeup)
+        let_in = self._let_in(watermarks, holds)
+        if asking := watermarks.to_ask(set(self._held), now_us):
+            ask_ends(asking)
+        if not let_in:
+            return []
+        processing.prepare(connection, let_in)
+        return self._fire(connection, let_in, wakeups, holds, processing, now_us)
+
+    def _let_in(self, watermarks: Watermarks, holds: dict[int, Hold]) -> list[Wakeup]:
+        let_in: list[Wakeup] = []
+        for shard, held in list(self._held.items()):
+            if shard not in holds:
+                del self._held[shard]  # Whoever claims it builds its wake-ups from the journal.
+                continue
+            ready = [wakeup for wakeup in held if watermarks.lets_in(shard, wakeup.due_us)]
+            waiting = [wakeup for wakeup in held if not watermarks.lets_in(shard, wakeup.due_us)]
+            let_in += ready
+            if waiting:
+                self._held[shard] = waiting
+            else:
+                del self._held[shard]
+        return let_in
+
+    def _fire(
+        self,
+        connection: psycopg.Connection[Any],
+        let_in: list[Wakeup],
+        wakeups: Wakeups,
+        holds: dict[int, Hold],
+        processing: Processing,
+        now_us: int,
+    ) -> list[Wakeup]:
+        if not self._healthy(connection, now_us):
+            for wakeup in let_in:
+                wakeups.set(wakeup.saga_no, wakeup.saga_id, wakeup.shard, now_us + PUT_OFF_US)
+            return []
+        unsent = self._unsent(connection, let_in, processing)
+        fired = []
+        for wakeup in let_in:
+            floor_us = max(holds[wakeup.shard].claimed_us, self._unhealthy_us)
+            if wakeup.saga_no in unsent:
+                floor_us = now_us
+            due_us = processing.patient_due_us(wakeup, floor_us)
+            if due_us is not None and due_us > now_us:
+                wakeups.set(wakeup.saga_no, wakeup.saga_id, wakeup.shard, due_us)
+            elif due_us is not None:
+                fired.append(wakeup)
+        return fired
+
+    def _healthy(self, connection: psycopg.Connection[Any], now_us: int) -> bool:
+        row = connection.execute(_OLDEST).fetchone()
+        if row is None or now_us - row[0] < limits.OUTBOX_HEALTHY_S * 1e6:
+            return True
+        self._unhealthy_us = now_us
+        return False
+
+    def _unsent(
+        self, connection: psycopg.Connection[Any], let_in: list[Wakeup], processing: Processing
+    ) -> frozenset[int]:
+        """Saga numbers whose next timer measures patience with a command that still lies in the outbox."""
+        keys = {key: w.saga_no for w in let_in if (key := processing.waits_for(w)) is not None}
+        if not keys:
+            return frozenset()
+        rows = connection.execute(table.PENDING_OPERATIONS, (list(keys),))
+        return frozenset(keys[row[0]] for row in rows)

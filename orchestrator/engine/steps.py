@@ -1,0 +1,158 @@
+"""Local steps, after the commit that allowed them: async ones on a loop of their own, sync ones in threads.
+
+At least once, one result: a step whose result was not committed (a crash, a takeover) runs again under the same key. A
+result whose commit failed in this process is offered again, not run again (rule 21). A step that timed out in a thread
+still runs, so its end is reported only then: no second attempt can begin before.
+"""
+
+import asyncio
+import inspect
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.core import values
+from orchestrator.core.decisions import StartStep
+from orchestrator.core.entries import Json
+from orchestrator.core.step_context import step_context
+from orchestrator.engine import step_results
+from orchestrator.errors import TimedOut
+from orchestrator.problems import Problem, problem_of
+
+log = logging.getLogger("orchestrator.engine.steps")
+
+THREADS_MAX = 32
+CLOSE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepEnd:
+    """How a step ended; the worker makes a journal entry of it. `key` is (operation key, attempt)."""
+
+    key: tuple[str, int]
+    saga_no: int
+    saga_id: str
+    seq: int
+    attempt: int
+    body: Json = None
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    key: str  # as the step sees it
+    end: StepEnd
+    step: StartStep
+
+
+class StepRunner:
+    """Start steps from the main loop; each end is handed to `ended` from another thread."""
+
+    def __init__(self, databases: Mapping[str, str], ended: Callable[[StepEnd], None]) -> None:
+        self._databases, self._ended = databases, ended
+        self._running: set[tuple[str, int]] = set()
+        self._unkept: dict[tuple[str, int], StepEnd] = {}
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="amends-step")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run_loop, name="amends-steps", daemon=True)
+        self._thread.start()
+
+    def _run_loop(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    @property
+    def running(self) -> int:
+        """How many have not ended."""
+        return len(self._running)
+
+    def start(self, saga_no: int, saga_id: str, operation_key: str, shown_key: str, step: StartStep) -> None:
+        """Run it, unless this very attempt runs already or has a result that nobody has kept yet."""
+        key = (operation_key, step.attempt)
+        end = StepEnd(key=key, saga_no=saga_no, saga_id=saga_id, seq=step.seq, attempt=step.attempt)
+        with self._lock:
+            if key in self._running:
+                return
+            if (unkept := self._unkept.get(key)) is not None:
+                self._ended(unkept)
+                return
+            self._running.add(key)
+        run = _Run(shown_key, end, step)
+        if inspect.iscoroutinefunction(step.function):
+            asyncio.run_coroutine_threadsafe(self._run_async(run), self._loop)
+        else:
+            self._pool.submit(self._run_sync, run)
+
+    def kept(self, key: tuple[str, int]) -> None:
+        """The result is in the journal (or nobody waits for it any more)."""
+        with self._lock:
+            self._unkept.pop(key, None)
+
+    def close(self) -> None:
+        """Stop without waiting for what still runs: its successor will run it again under its key."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(CLOSE_S)
+
+    def _finish(self, run: _Run, body: Json, problem: Problem | None) -> None:
+        end = StepEnd(
+            key=run.end.key,
+            saga_no=run.end.saga_no,
+            saga_id=run.end.saga_id,
+            seq=run.end.seq,
+            attempt=run.end.attempt,
+            body=body,
+            problem=problem,
+        )
+        with self._lock:
+            self._running.discard(end.key)
+            self._unkept[end.key] = end
+        self._ended(end)
+
+    def _run_sync(self, run: _Run) -> None:
+        step = run.step
+        try:
+            with step_context(run.key, step.attempt):
+                if step.kind == "transaction":
+                    body = step_results.run(
+                        self._databases[step.database], run.key, lambda c: values.encode_result(step.function, step.function(c, *step.args))
+                    )
+                else:
+                    body = values.encode_result(step.function, step.function(*step.args))
+        except Exception as error:
+            self._finish(run, None, problem_of(error))
+        except BaseException as error:  # SystemExit in a step must not leave its saga waiting for ever.
+            log.error("step %s of saga %s raised %r", step.name, run.end.saga_id, error)
+            self._finish(run, None, problem_of(error))
+        else:
+            self._finish(run, body, None)
+
+    async def _run_async(self, run: _Run) -> None:
+        step = run.step
+        try:
+            async with asyncio.timeout(step.timeout_s) as limit:
+                body = await self._call_async(run)
+        except TimeoutError as error:
+            late = limit.expired()
+            self._finish(run, None, problem_of(TimedOut(f"no result in {step.timeout_s} s") if late else error))
+        except BaseException as error:
+            self._finish(run, None, problem_of(error))
+            if not isinstance(error, Exception) and not isinstance(error, asyncio.CancelledError):
+                raise
+        else:
+            self._finish(run, body, None)
+
+    async def _call_async(self, run: _Run) -> Json:
+        step = run.step
+        with step_context(run.key, step.attempt):
+            if step.kind != "transaction":
+                return values.encode_result(step.function, await step.function(*step.args))
+
+            async def work(connection: Any) -> Json:
+                return values.encode_result(step.function, await step.function(connection, *step.args))
+
+            return await step_results.run_async(self._databases[step.database], run.key, work)
