@@ -11,6 +11,7 @@ import psycopg
 from orchestrator.engine import fence, journal, workers
 from orchestrator.engine.cache import Cache
 from orchestrator.engine.intake import Intake
+from orchestrator.engine.recovery import RESTORED
 from orchestrator.engine.shards import Plan
 from orchestrator.engine.wakeups import Wakeups
 from orchestrator.engine.watermarks import Watermarks
@@ -33,7 +34,7 @@ class Ownership:
     wakeups: Wakeups
     watermarks: Watermarks
     topic_id: Callable[[], str]
-    recover: Callable[[psycopg.Connection[Any], fence.Hold, str], None]
+    recover: Callable[[psycopg.Connection[Any], fence.Hold, str, int], None]
     holds: dict[int, fence.Hold] = field(default_factory=dict)
     to_load: list[str] = field(default_factory=list)  # sagas with local steps under way, of shards just claimed
 
@@ -71,7 +72,7 @@ class Ownership:
         if hold.topic_id is None:
             fence.set_topic(connection, hold, topic_id, hold.next_offset)
         elif hold.topic_id != topic_id:
-            self.recover(connection, hold, topic_id)
+            self.recover(connection, hold, topic_id, hold.next_offset if hold.topic_id == RESTORED else 0)
         self.holds[shard] = hold
         self.watermarks.forget(shard)
         for saga_no, saga_id, wake_us in journal.wakes(connection, shard):

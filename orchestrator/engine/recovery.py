@@ -23,7 +23,11 @@ log = logging.getLogger("orchestrator.engine.recovery")
 
 PAGE = 500
 
-_RAISE_EPOCHS: LiteralString = "UPDATE amends.shards SET epoch = epoch + 1, owner = NULL, worker = NULL"
+RESTORED = "restored"  # in place of a topic id: whoever claims the shard sends again what is open
+
+_RAISE_EPOCHS: LiteralString = """
+    UPDATE amends.shards SET epoch = epoch + 1, owner = NULL, worker = NULL, topic_id = %s
+"""
 
 
 class Recovery:
@@ -79,4 +83,9 @@ class Recovery:
 
 def raise_all_epochs(connection: psycopg.Connection[Any]) -> None:
     """Postgres is not the one we knew: nobody's hold counts any more."""
-    connection.execute(_RAISE_EPOCHS)
+    log.error(
+        "this Postgres is not the one we knew (a backup was restored, or a replica took over): all shards get a new "
+        "epoch, and what is open is sent again. What was committed since the backup was taken is lost here, while "
+        "participants may know of it: their inboxes answer, or refuse with a conflict"
+    )
+    connection.execute(_RAISE_EPOCHS, (RESTORED,))

@@ -23,14 +23,14 @@ from orchestrator.engine import fence, inbound, verbs
 from orchestrator.engine.batch import Batch
 from orchestrator.engine.cache import Cache
 from orchestrator.engine.clock import DatabaseClock
-from orchestrator.engine.installation import Installation, connect, read_installation
+from orchestrator.engine.installation import Installation, connect, read_installation, restored
 from orchestrator.engine.intake import Arrived, EndOffset, Intake, OutOfRange
 from orchestrator.engine.outbound import Outbound
 from orchestrator.engine.ownership import Ownership
 from orchestrator.engine.patience import Patience
 from orchestrator.engine.poison import POISON_CLASSES, Watchdog, singly
 from orchestrator.engine.processing import Known, Processing, Work
-from orchestrator.engine.recovery import Recovery
+from orchestrator.engine.recovery import Recovery, raise_all_epochs
 from orchestrator.engine.shards import Watcher
 from orchestrator.engine.steps import StepEnd, StepRunner
 from orchestrator.engine.turns import Turns
@@ -95,6 +95,7 @@ class Worker:
         self._connection = connection = connect(self._url, f"amends-main-{self._id}")
         self._clock.sample(connection)
         installation = read_installation(connection)
+        self._notice_restore(connection)
         now_us = self._clock.now_us
         self._topics = Topics(self._settings.kafka_bootstrap_servers, self._settings.topic_prefix)
         self._outbound = Outbound(self._topics.name, installation.shards, installation.nonce_secret, now_us)
@@ -116,7 +117,7 @@ class Worker:
             self._wakeups,
             self._watermarks,
             topic_id=lambda: self._topics.topic_id("sagas"),
-            recover=lambda c, hold, topic_id: self._recovery.send_again(c, hold, topic_id, 0),
+            recover=self._recovery.send_again,
         )
         self._watcher = Watcher(
             lambda: connect(self._url, f"amends-watcher-{self._id}"),
@@ -130,6 +131,10 @@ class Worker:
         self._intake.start()
         log.info("orchestrator %s began: %s shards of %s", self._name, installation.shards, installation.topic)
         return installation
+
+    def _notice_restore(self, connection: psycopg.Connection[Any]) -> None:
+        if restored(connection):
+            raise_all_epochs(connection)
 
     def _backends(self) -> list[int]:
         connection = self._connection
@@ -174,6 +179,7 @@ class Worker:
             self._cycles += 1
             try:
                 self._connection = connect(self._url, f"amends-main-{self._id}")
+                self._notice_restore(self._connection)
                 self._own.reclaim(self._connection)
                 return
             except psycopg.OperationalError as error:
