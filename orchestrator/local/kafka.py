@@ -35,6 +35,9 @@ FETCH_MB = 45
 CLEAN_EXIT_CODES = (0, 128 + signal.SIGTERM)
 """The JVM ends with 143 after an orderly SIGTERM."""
 
+FOREIGN_VARIABLES = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH")
+"""Meant for the system's Java; they would change how ours runs, or make its start-up cache unfit."""
+
 JVM_FLAGS = (
     "-Xms64m",
     "-Xmx256m",
@@ -172,7 +175,8 @@ def become_broker(broker: Broker) -> None:
     command = broker.java(flag, "kafka.Kafka", str(broker.properties))
     os.chdir(broker.folder)  # A crash report of the JVM goes there.
     die_with_parent(signal.SIGTERM)
-    os.execv(command[0], command)
+    environment = {name: value for name, value in os.environ.items() if name not in FOREIGN_VARIABLES}
+    os.execve(command[0], command, environment)
 
 
 def keep_startup_cache(folder: Path, exit_code: int) -> None:

