@@ -136,17 +136,18 @@ def _mail_statements(batch: Batch) -> Iterable[tuple[LiteralString, tuple[Any, .
         yield mail.COUNT, mail.count_params(counts)
 
 
-def _span_statements(
-    batch: Batch, holds: dict[int, fence.Hold]
-) -> Iterable[tuple[LiteralString, tuple[Any, ...]]]:
+def _span_statements(batch: Batch, holds: dict[int, fence.Hold]) -> Iterable[tuple[LiteralString, tuple[Any, ...]]]:
     for shard, writes in sorted(batch.shards.items()):
         if writes.journal:
             rows = writes.journal
-            yield QUEUE_SPANS, (
-                shard,
-                holds[shard].batch_no + 1,
-                [row.saga_no for row in rows],
-                [row.pos for row in rows],
+            yield (
+                QUEUE_SPANS,
+                (
+                    shard,
+                    holds[shard].batch_no + 1,
+                    [row.saga_no for row in rows],
+                    [row.pos for row in rows],
+                ),
             )
 
 

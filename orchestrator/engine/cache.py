@@ -12,9 +12,10 @@ from typing import Any
 import psycopg
 
 from orchestrator import limits
+from orchestrator.core.blocked import Blocked
 from orchestrator.core.registry import Registry
 from orchestrator.core.replay import replay
-from orchestrator.core.turn import Blocked, LiveSaga
+from orchestrator.core.turn import LiveSaga
 from orchestrator.engine import journal, sagas
 from orchestrator.problems import Problem
 
@@ -22,7 +23,8 @@ from orchestrator.problems import Problem
 @dataclass(slots=True)
 class Resident:
     """A saga as this process knows it. `live` is None while it is queued, blocked or over; `trouble` says why a replay
-    was refused, and has not been written yet."""
+    was refused, and has not been written yet.
+    """
 
     row: sagas.SagaRow
     status: str
@@ -92,7 +94,7 @@ class Cache:
     def evict(self, busy: frozenset[str] = frozenset()) -> int:
         """Throw out the idle, and the longest unused above the limit. `busy` are in the coming batch. How many went."""
         horizon_s = time.monotonic() - limits.LIVE_IDLE_S
-        gone = []
+        gone: list[str] = []
         for saga_id, resident in self._residents.items():
             if len(self._residents) - len(gone) <= self._size_max and resident.used_s > horizon_s:
                 break

@@ -16,9 +16,7 @@ from orchestrator import limits
 
 LOST_SQLSTATE = "AM001"
 
-FENCE: LiteralString = (
-    "SELECT amends.fence(%s::int[], %s::bigint[], %s::uuid[], %s::bigint[], %s::bigint[])"
-)
+FENCE: LiteralString = "SELECT amends.fence(%s::int[], %s::bigint[], %s::uuid[], %s::bigint[], %s::bigint[])"
 _CLAIM: LiteralString = """
     UPDATE amends.shards AS s
     SET epoch = s.epoch + 1, owner = %(owner)s, worker = %(worker)s, claimed_at = clock_timestamp()
@@ -45,7 +43,8 @@ _OWNERS: LiteralString = "SELECT shard, epoch, worker FROM amends.shards ORDER B
 @dataclass(slots=True)
 class Hold:
     """A shard that is ours, and where we are in it. The one mutable thing here: `batch_no` and `next_offset` advance
-    with each commit."""
+    with each commit.
+    """
 
     shard: int
     epoch: int

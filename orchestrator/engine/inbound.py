@@ -1,6 +1,5 @@
 """What came from Kafka, read: an envelope becomes the entry of a saga, a start, or something that can't be delivered."""
 
-import json
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Literal, cast
@@ -124,7 +123,7 @@ def _reply_entry(m: Envelope, at_us: int) -> Replied:
     seq = OperationKey.parse(_required(m.operation_key, "operation_key")).seq
     if m.outcome == "succeeded":
         return Replied(at_us=at_us, seq=seq, attempt=m.attempt, outcome="succeeded", body=avro.decode(m.payload))
-    problem = control.ProblemRecord.decode(m.payload).problem()
+    problem = control.ProblemRecord.decode(m.payload).problem
     outcome: Literal["failed", "retry"] = "retry" if m.outcome == "retry" else "failed"
     if m.outcome not in ("retry", "failed", "conflict"):
         raise ValueError(f"a reply can't have the outcome {m.outcome!r}")
@@ -134,14 +133,14 @@ def _reply_entry(m: Envelope, at_us: int) -> Replied:
 def _conflict(m: Envelope) -> Problem | None:
     if m.outcome != "conflict":
         return None
-    return control.ProblemRecord.decode(m.payload).problem()
+    return control.ProblemRecord.decode(m.payload).problem
 
 
 def _undone_entry(m: Envelope, at_us: int) -> UndoReplied:
     if m.outcome not in ("undone", "failed", "retry"):
         raise ValueError(f"an answer to an undo can't have the outcome {m.outcome!r}")
     seq = OperationKey.parse(_required(m.operation_key, "operation_key")).seq
-    problem = control.ProblemRecord.decode(m.payload).problem() if m.payload else None
+    problem = control.ProblemRecord.decode(m.payload).problem if m.payload else None
     outcome = cast("Any", m.outcome)
     return UndoReplied(at_us=at_us, seq=seq, attempt=m.attempt, outcome=outcome, problem=problem)
 
@@ -150,9 +149,8 @@ def _child_entry(m: Envelope, at_us: int) -> Replied:
     ended = control.ChildEnded.decode(m.payload)
     seq = OperationKey.parse(_required(m.operation_key, "operation_key")).seq
     if ended.outcome == "succeeded":
-        body = json.loads(ended.result or "null")
-        return Replied(at_us=at_us, seq=seq, attempt=m.attempt, outcome="succeeded", body=body)
-    problem = ended.problem.problem() if ended.problem else Problem(kind="error", type="ChildEnded")
+        return Replied(at_us=at_us, seq=seq, attempt=m.attempt, outcome="succeeded", body=ended.result)
+    problem = ended.problem or Problem(kind="error", type="ChildEnded")
     return Replied(at_us=at_us, seq=seq, attempt=m.attempt, outcome="failed", problem=problem)
 
 

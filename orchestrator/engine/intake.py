@@ -35,19 +35,10 @@ class Arrived:
 
 
 @dataclass(frozen=True, slots=True)
-class EndOffset:
-    """Kafka's answer for rule 9: asked at `asked_us`, the partition ended at `end_offset`."""
-
-    shard: int
-    asked_us: int
-    end_offset: int
-    topic_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class OutOfRange:
     """The log does not reach back (or up) to our offset: Kafka lost something. `low` is where it begins now; None: the
-    reader failed, nothing is known to be lost."""
+    reader failed, nothing is known to be lost.
+    """
 
     shard: int
     epoch: int
@@ -64,13 +55,12 @@ class Intake:
         client_id: str,
         *,
         wake: Callable[[], None],
-        now_us: Callable[[], int],
     ) -> None:
-        self._topic, self._wake, self._now_us = topic, wake, now_us
+        self._topic, self._wake = topic, wake
         self._bootstrap, self._client_id = bootstrap, client_id
         self._orders: queue.SimpleQueue[Callable[[ShardConsumer], None]] = queue.SimpleQueue()
         self._arrived: deque[Arrived] = deque()
-        self._news: deque[EndOffset | OutOfRange] = deque()
+        self._news: deque[OutOfRange] = deque()
         self._epochs: dict[int, int] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="amends-intake", daemon=True)
@@ -102,19 +92,6 @@ class Intake:
 
         self._orders.put(order)
 
-    def ask_ends(self, shards: list[int]) -> None:
-        """Ask Kafka where these shards end now; the answers come with `news`."""
-
-        def order(consumer: ShardConsumer) -> None:
-            asked_us = self._now_us()
-            topic_id = consumer.topic_id(self._topic)
-            for shard in shards:
-                _, high = consumer.watermarks(self._topic, shard)
-                self._news.append(EndOffset(shard, asked_us, high, topic_id))
-            self._wake()
-
-        self._orders.put(order)
-
     def take(self, count: int) -> list[Arrived]:
         """Up to `count` messages, in the order of each shard."""
         arrived = self._arrived
@@ -124,7 +101,7 @@ class Intake:
         """They were not committed and are still ours: the next cycle takes them again."""
         self._arrived.extendleft(reversed(messages))
 
-    def news(self) -> list[EndOffset | OutOfRange]:
+    def news(self) -> list[OutOfRange]:
         news = self._news
         return [news.popleft() for _ in range(len(news))]
 

@@ -78,9 +78,7 @@ def letter(message: Envelope | Unreadable, error: str) -> Letter:
     match message:
         case Unreadable():
             headers = {name: None if value is None else value.hex() for name, value in message.headers}
-            return Letter(
-                message.topic, message.partition, message.offset, json.dumps(headers), message.payload, error
-            )
+            return Letter(message.topic, message.partition, message.offset, json.dumps(headers), message.payload, error)
         case Envelope():
             names = ("id", "operation_key", "attempt", "reply_to", "outcome", "nonce", "expires_at", "channel")
             headers = {name: getattr(message, name) for name in names}

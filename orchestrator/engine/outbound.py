@@ -1,12 +1,12 @@
 """Decisions as outbox rows. The rows commit with the turn that decided them; the relay sends them."""
 
-import hmac
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, assert_never
+from typing import assert_never
 from uuid import NAMESPACE_URL, uuid5
 
-from orchestrator import contracts, limits
+from orchestrator import limits
 from orchestrator.core.decisions import (
     AnswerUndo,
     Decision,
@@ -16,8 +16,8 @@ from orchestrator.core.decisions import (
     SendMessage,
     SendUndo,
     SetStatus,
-    SetValue,
     Settle,
+    SetValue,
     StartChild,
     StartSaga,
     StartStep,
@@ -27,23 +27,27 @@ from orchestrator.core.decisions import (
 from orchestrator.engine.journal import dumps
 from orchestrator.engine.sagas import SagaRow
 from orchestrator.engine.traceparents import operation_traceparent
-from orchestrator.errors import PayloadError
-from orchestrator.messaging import avro, control
+from orchestrator.messaging import avro, control, outgoing
+from orchestrator.messaging.nonce import is_genuine, nonce_of
+from orchestrator.messaging.topics import Topics
 from orchestrator.problems import Problem
+from outbox_relay import table
 from outbox_relay.rows import Row, murmur2
 
 
-def nonce(secret: bytes, operation_key: str) -> str:
-    """Proof that an answer belongs to a command of ours: nobody without the secret can make one up."""
-    return hmac.digest(secret, operation_key.encode(), "sha256").hex()[:32]
-
-
 class Outbound:
-    """Makes rows. `topic` gives the full name of one of our topics; shards are partitions of `topic("sagas")`."""
+    """Makes rows, each with its partition. Raises PayloadError or RowRefused for what can never be sent."""
 
-    def __init__(self, topic: Callable[[str], str], shards: int, secret: bytes, now_us: Callable[[], int]) -> None:
-        self._topic, self._shards, self._secret, self._now_us = topic, shards, secret, now_us
-        self._sagas = topic("sagas")
+    def __init__(
+        self,
+        topics: Topics,
+        partitions: Callable[[str], int],
+        shards: int,
+        secret: bytes,
+        now_us: Callable[[], int],
+    ) -> None:
+        self._topics, self._partitions, self._shards = topics, partitions, shards
+        self._secret, self._now_us = secret, now_us
 
     def shard_of(self, saga_id: str) -> int:
         """The shard of a new saga; of one that runs it is stored."""
@@ -51,122 +55,87 @@ class Outbound:
 
     def genuine(self, operation_key: str, echoed: str | None) -> bool:
         """Whether an answer echoes the nonce of this operation."""
-        return echoed is not None and hmac.compare_digest(nonce(self._secret, operation_key), echoed)
+        return is_genuine(self._secret, operation_key, echoed)
 
     def rows(self, saga: SagaRow, decision: Decision) -> list[Row]:
         """What leaves because of a decision; nothing for what stays in this process."""
+        row = self._row(saga, decision)
+        return [] if row is None else [self._placed(row)]
+
+    def _row(self, saga: SagaRow, decision: Decision) -> Row | None:
         match decision:
             case SendCommand():
-                return [self._command(saga, decision)]
+                request = self._request(saga, decision.service, decision.type, decision.seq, decision.attempt)
+                return outgoing.command_row(request, decision.body)
             case SendUndo():
-                return [self._undo(saga, decision)]
-            case StartChild():
-                return [self._child(saga, decision)]
+                return self._undo(saga, decision)
+            case StartChild() | StartSaga():
+                return self._start(saga, decision)
             case UndoChild():
-                return [self._undo_child(saga, decision)]
-            case StartSaga():
-                return [self._start(saga, decision)]
+                return self._undo_child(saga, decision)
             case SendMessage():
-                return [self._message(saga, decision)]
+                return self._message(saga, decision)
             case Publish():
-                return [self._event(saga, decision)]
+                return self._event(saga, decision)
             case Settle():
-                return [self._settled(saga, decision)]
+                keys = [saga.identity.key(seq) for seq in decision.seqs]
+                return outgoing.settled_row(topic=self._topics.commands(decision.service), saga_id=saga.id, keys=keys)
             case AnswerUndo():
-                return [self.undo_answer(saga, decision)]
+                to = self._parent(saga, decision.key, decision.attempt)
+                return outgoing.undone_row(to, outcome=decision.outcome, problem=decision.problem)
             case StartStep() | SetValue() | SetStatus() | Wait() | Finish():
-                return []
+                return None
         assert_never(decision)
 
-    def _headers(self, saga: SagaRow, seq: int, attempt: int, **more: str) -> dict[str, str]:
+    def _placed(self, row: Row) -> Row:
+        table.check(row)
+        if row.partition is not None:
+            return row
+        return replace(row, partition=murmur2(row.key.encode()) % self._partitions(row.topic))
+
+    def _request(self, saga: SagaRow, service: str, type: str, seq: int, attempt: int) -> outgoing.Request:
         key = saga.identity.key(seq)
-        headers = {
-            "saga_id": saga.id,
-            "operation_key": key,
-            "attempt": str(attempt),
-            "reply_to": f"{self._sagas}/{saga.shard}",
-            "nonce": nonce(self._secret, key),
-            "traceparent": operation_traceparent(saga, seq),
-        }
-        return {**headers, **more}
-
-    def _expires_at(self, seconds: float = limits.COMMAND_EXPIRES_S) -> str:
-        at = datetime.fromtimestamp(self._now_us() / 1e6, UTC) + timedelta(seconds=seconds)
-        return at.isoformat(timespec="milliseconds")
-
-    def _command(self, saga: SagaRow, send: SendCommand) -> Row:
-        headers = self._headers(saga, send.seq, send.attempt, kind="command", expires_at=self._expires_at())
-        payload = avro.encode(_message_class(send.type), send.body)
-        return Row(
-            topic=self._topic(f"{send.service}.commands"),
-            key=saga.id,
-            type=send.type,
-            payload=payload,
-            headers=headers,
+        expires = datetime.fromtimestamp(self._now_us() / 1e6, UTC) + timedelta(seconds=limits.COMMAND_EXPIRES_S)
+        return outgoing.Request(
+            topic=self._topics.commands(service),
+            saga_id=saga.id,
+            operation_key=key,
+            attempt=attempt,
+            type=type,
+            reply_to=outgoing.reply_to(self._topics.sagas, saga.shard),
+            nonce=nonce_of(self._secret, key),
+            expires_at=expires.isoformat(timespec="milliseconds"),
+            traceparent=operation_traceparent(saga, seq),
         )
 
     def _undo(self, saga: SagaRow, undo: SendUndo) -> Row:
-        command = _message_class(undo.type)
-        reply = None
-        if undo.known == "done":
-            reply = avro.encode(contracts.reply_type(command), undo.reply)
-        body = control.Undo(
-            command=avro.encode(command, undo.body),
-            reply=reply,
+        return outgoing.undo_row(
+            self._request(saga, undo.service, undo.type, undo.seq, undo.attempt),
+            body=undo.body,
+            known=undo.known,
+            reply=undo.reply,
             attempts=undo.reply_attempts,
             sent_at_us=undo.sent_at_us,
         )
-        headers = self._headers(
-            saga, undo.seq, undo.attempt, kind="undo", outcome=undo.known, expires_at=self._expires_at()
-        )
-        return Row(
-            topic=self._topic(f"{undo.service}.commands"),
-            key=saga.id,
-            type=undo.type,
-            payload=body.encode(),
-            headers=headers,
-        )
 
-    def _settled(self, saga: SagaRow, settle: Settle) -> Row:
-        keys = [saga.identity.key(seq) for seq in settle.seqs]
-        return Row(
-            topic=self._topic(f"{settle.service}.commands"),
-            key=saga.id,
-            type="Settled",
-            payload=control.Settled(keys=keys).encode(),
-            headers={"kind": "settled", "saga_id": saga.id},
-        )
-
-    def _child(self, saga: SagaRow, child: StartChild) -> Row:
-        key = saga.identity.key(child.seq)
+    def _start(self, saga: SagaRow, decision: StartChild | StartSaga) -> Row:
+        key = saga.identity.key(decision.seq)
+        child = isinstance(decision, StartChild)
         start = control.Start(
             uid=str(uuid5(NAMESPACE_URL, f"amends:{key}")),
-            type=child.type,
-            version=child.version,
-            input=dumps(child.input),
-            parent_id=saga.id,
-            parent_key=key,
-            parent_reply_to=f"{self._sagas}/{saga.shard}",
-        )
-        return self._start_row(child.id, start, operation_traceparent(saga, child.seq))
-
-    def _start(self, saga: SagaRow, decision: StartSaga) -> Row:
-        start = control.Start(
-            uid=str(uuid5(NAMESPACE_URL, f"amends:{saga.identity.key(decision.seq)}")),
             type=decision.type,
             version=decision.version,
             input=dumps(decision.input),
+            parent_id=saga.id if child else None,
+            parent_key=key if child else None,
+            parent_reply_to=outgoing.reply_to(self._topics.sagas, saga.shard) if child else None,
         )
-        return self._start_row(decision.id, start, operation_traceparent(saga, decision.seq))
-
-    def _start_row(self, saga_id: str, start: control.Start, traceparent: str) -> Row:
-        return Row(
-            topic=self._sagas,
-            key=saga_id,
-            type=start.type,
-            payload=start.encode(),
-            partition=self.shard_of(saga_id),
-            headers={"kind": "start", "saga_id": saga_id, "traceparent": traceparent},
+        return outgoing.start_row(
+            topic=self._topics.sagas,
+            shard=self.shard_of(decision.id),
+            saga_id=decision.id,
+            start=start,
+            traceparent=operation_traceparent(saga, decision.seq),
         )
 
     def start_again(self, saga: SagaRow) -> Row:
@@ -180,99 +149,69 @@ class Outbound:
             parent_key=saga.parent_key,
             parent_reply_to=saga.parent_reply_to,
         )
-        row = self._start_row(saga.id, start, saga.traceparent or "")
-        return Row(
-            topic=row.topic, key=row.key, type=row.type, payload=row.payload, partition=saga.shard, headers=row.headers
+        return outgoing.start_row(
+            topic=self._topics.sagas, shard=saga.shard, saga_id=saga.id, start=start, traceparent=saga.traceparent
         )
 
     def _undo_child(self, saga: SagaRow, undo: UndoChild) -> Row:
-        headers = self._headers(saga, undo.seq, undo.attempt, kind="child_undo")
-        headers["saga_id"] = undo.id
-        return Row(
-            topic=self._sagas,
-            key=undo.id,
-            type=undo.type,
-            payload=b"",
-            partition=self.shard_of(undo.id),
-            headers=headers,
+        key = saga.identity.key(undo.seq)
+        return outgoing.child_undo_row(
+            topic=self._topics.sagas,
+            shard=self.shard_of(undo.id),
+            child_id=undo.id,
+            operation_key=key,
+            attempt=undo.attempt,
+            reply_to=outgoing.reply_to(self._topics.sagas, saga.shard),
+            nonce=nonce_of(self._secret, key),
+            traceparent=operation_traceparent(saga, undo.seq),
         )
 
     def child_ended(self, child: SagaRow, finish: Finish) -> Row:
         """A child's end, for its parent."""
         assert child.parent_key is not None
         done = finish.status == "completed"
-        problem = None if done else _end_problem(child, finish)
-        body = control.ChildEnded(
+        ended = control.ChildEnded(
             outcome="succeeded" if done else "failed",
-            result=dumps(finish.result) if done else None,
-            problem=None if problem is None else control.ProblemRecord.of(problem),
+            result=finish.result if done else None,
+            problem=None if done else _end_problem(child, finish),
         )
-        return self._to_parent(child, child.parent_key, 1, "child_ended", body.outcome, body.encode())
+        return outgoing.child_ended_row(self._parent(child, child.parent_key, 1), ended=ended)
 
-    def undo_answer(self, child: SagaRow, answer: AnswerUndo) -> Row:
-        """The answer to a parent's undo."""
-        payload = b"" if answer.problem is None else control.ProblemRecord.of(answer.problem).encode()
-        return self._to_parent(child, answer.key, answer.attempt, "undone", answer.outcome, payload)
-
-    def _to_parent(
-        self, child: SagaRow, key: str, attempt: int, kind: str, outcome: str, payload: bytes
-    ) -> Row:
-        topic, _, partition = (child.parent_reply_to or "").rpartition("/")
-        return Row(
-            topic=topic,
-            key=child.parent_id or "",
-            type=child.type,
-            payload=payload,
-            partition=int(partition),
-            headers={
-                "kind": kind,
-                "saga_id": child.parent_id or "",
-                "operation_key": key,
-                "attempt": str(attempt),
-                "outcome": outcome,
-                "nonce": nonce(self._secret, key),
-                "traceparent": child.traceparent or "",
-            },
+    def _parent(self, child: SagaRow, key: str, attempt: int) -> outgoing.ReturnAddress:
+        return outgoing.ReturnAddress(
+            reply_to=child.parent_reply_to or "",
+            saga_id=child.parent_id or "",
+            operation_key=key,
+            attempt=attempt,
+            nonce=nonce_of(self._secret, key),
+            traceparent=child.traceparent,
         )
 
     def _message(self, saga: SagaRow, send: SendMessage) -> Row:
-        key = saga.identity.key(send.seq)
-        return Row(
-            topic=self._sagas,
-            key=send.saga_id,
-            type=send.type,
-            payload=avro.encode(_message_class(send.type), send.body),
-            partition=self.shard_of(send.saga_id),
-            id=str(uuid5(NAMESPACE_URL, f"amends:{key}")),
-            headers={
-                "kind": "message",
-                "saga_id": send.saga_id,
-                "channel": send.channel,
-                "traceparent": operation_traceparent(saga, send.seq),
-            },
+        return outgoing.message_row(
+            topic=self._topics.sagas,
+            shard=self.shard_of(send.saga_id),
+            saga_id=send.saga_id,
+            wire_name=send.type,
+            body=send.body,
+            channel=send.channel,
+            row_id=str(uuid5(NAMESPACE_URL, f"amends:{saga.identity.key(send.seq)}")),
+            traceparent=operation_traceparent(saga, send.seq),
         )
 
     def _event(self, saga: SagaRow, publish: Publish) -> Row:
-        key = saga.identity.key(publish.seq)
         return Row(
-            topic=self._topic(publish.topic),
+            topic=self._topics.events(publish.topic),
             key=publish.key,
             type=publish.type,
-            payload=avro.encode(_message_class(publish.type), publish.body),
-            id=str(uuid5(NAMESPACE_URL, f"amends:{key}")),
+            payload=avro.encode(outgoing.class_named(publish.type), publish.body),
+            id=str(uuid5(NAMESPACE_URL, f"amends:{saga.identity.key(publish.seq)}")),
             headers={
                 "kind": "event",
                 "saga_id": saga.id,
                 "traceparent": operation_traceparent(saga, publish.seq),
             },
         )
-
-
-def _message_class(wire_name: str) -> Any:
-    cls = contracts.message_named(wire_name)
-    if cls is None:
-        raise PayloadError(f"no message class named {wire_name!r} is imported in this process")
-    return cls
 
 
 def _end_problem(child: SagaRow, finish: Finish) -> Problem:
@@ -288,4 +227,3 @@ def _end_problem(child: SagaRow, finish: Finish) -> Problem:
         status=finish.status,
         left_undone=finish.left_undone,
     )
-

@@ -75,9 +75,7 @@ class Watchdog:
                     self._turn = (turn[0], time.monotonic())
 
 
-def singly(
-    work: list[Work], run_one: Callable[[Work], None], isolate: Callable[[Work, psycopg.Error], None]
-) -> None:
+def singly(work: list[Work], run_one: Callable[[Work], None], isolate: Callable[[Work, psycopg.Error], None]) -> None:
     """Each item in a transaction of its own; the culprit is isolated, the others have gone on."""
     for one in work:
         try:

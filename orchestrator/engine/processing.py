@@ -6,10 +6,11 @@ from typing import Any, Literal, cast
 
 import psycopg
 
+from orchestrator.core.blocked import Blocked
 from orchestrator.core.entries import StepEnded, TimerFired, VerbGiven
 from orchestrator.core.registry import Registry
 from orchestrator.core.replay import replay
-from orchestrator.core.turn import Blocked, LiveSaga
+from orchestrator.core.turn import LiveSaga
 from orchestrator.engine import journal, mail, sagas
 from orchestrator.engine.batch import Batch
 from orchestrator.engine.cache import Cache, Resident, unknown_type

@@ -11,9 +11,9 @@ from typing import Any, LiteralString
 
 import psycopg
 
+from orchestrator.core.blocked import Blocked
 from orchestrator.core.registry import Registry
 from orchestrator.core.replay import replay
-from orchestrator.core.turn import Blocked
 from orchestrator.engine import fence, journal, sagas
 from orchestrator.engine.outbound import Outbound
 from outbox_relay import table

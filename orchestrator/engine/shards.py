@@ -109,9 +109,7 @@ class Watcher:
             workers.beat(connection, self._worker, cycle, draining=self.draining)
             self._beaten = (cycle, now)
 
-    def _make_plan(
-        self, connection: psycopg.Connection[Any], alive: frozenset[UUID], willing: frozenset[UUID]
-    ) -> Plan:
+    def _make_plan(self, connection: psycopg.Connection[Any], alive: frozenset[UUID], willing: frozenset[UUID]) -> Plan:
         owners, requests = fence.owners(connection), workers.requests(connection)
         claims = []
         for owner in owners:

@@ -119,7 +119,9 @@ class StepRunner:
             with step_context(run.key, step.attempt):
                 if step.kind == "transaction":
                     body = step_results.run(
-                        self._databases[step.database], run.key, lambda c: values.encode_result(step.function, step.function(c, *step.args))
+                        self._databases[step.database],
+                        run.key,
+                        lambda c: values.encode_result(step.function, step.function(c, *step.args)),
                     )
                 else:
                     body = values.encode_result(step.function, step.function(*step.args))

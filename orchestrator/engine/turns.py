@@ -9,16 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.core.decisions import Decision, Finish, SetStatus, SetValue, StartStep
+from orchestrator.core.blocked import Blocked
+from orchestrator.core.decisions import Decision, Finish, SetStatus, SetValue, StartStep, Turn
 from orchestrator.core.entries import Entry, MessageArrived, Started, entry_to_json
 from orchestrator.core.registry import Registry
-from orchestrator.core.turn import Blocked, Ignored, LiveSaga, Turn
+from orchestrator.core.turn import Ignored, LiveSaga
 from orchestrator.engine import journal, mail, sagas
 from orchestrator.engine.batch import Batch, ShardWrites
 from orchestrator.engine.cache import Cache, Resident, unknown_type
 from orchestrator.engine.journal import dumps
 from orchestrator.engine.outbound import Outbound
-from orchestrator.errors import PayloadError
+from orchestrator.errors import AmendsError
 from orchestrator.problems import Problem, problem_of
 from outbox_relay.errors import RowRefused
 
@@ -39,7 +40,8 @@ class Turns:
 
     def take_ended(self) -> list[str]:
         """Ids of sagas that came to their end (or were blocked) since the last call; after the commit they can leave
-        memory."""
+        memory.
+        """
         ended, self._ended = self._ended, []
         return ended
 
@@ -127,11 +129,14 @@ class Turns:
 
     def _record(self, writes: ShardWrites, resident: Resident, live: LiveSaga, entry: Entry, turn: Turn) -> None:
         row, pos = resident.row, live.position - 1
+        finish = next((d for d in turn.decisions if isinstance(d, Finish)), None)
         try:
             # All that can refuse a value comes before the first write: a turn is in the batch as a whole or not at all.
             leaving = [out for decision in turn.decisions for out in self._outbound.rows(row, decision)]
+            if finish is not None and row.parent_key is not None:
+                leaving.append(self._outbound.child_ended(row, finish))
             body = dumps([entry_to_json(entry), *[decision.to_json() for decision in turn.decisions]])
-        except (PayloadError, RowRefused, ValueError) as error:
+        except (AmendsError, RowRefused, ValueError) as error:
             self._block(writes, resident, problem_of(error), entry)
             return
         wake_us = None if turn.next_timer is None else turn.next_timer.due_us
@@ -164,8 +169,6 @@ class Turns:
             writes, resident, finish.status, result=result, problem=finish.problem, left_undone=finish.left_undone
         )
         writes.wakes[resident.row.saga_no] = (resident.row.id, None)
-        if resident.row.parent_key is not None:
-            writes.outbox.append(self._outbound.child_ended(resident.row, finish))
         self._ended.append(resident.row.id)
 
     def _move(self, writes: ShardWrites, resident: Resident, after: str, **facts: Any) -> None:
@@ -192,8 +195,11 @@ class Turns:
     def end_dark(self, batch: Batch, resident: Resident, problem: Problem, left_undone: tuple[str, ...]) -> None:
         """Terminate without the function: it is blocked, or has not begun."""
         finish = Finish(status="terminated", problem=problem, left_undone=left_undone)
-        batch.of(resident.row.shard).released.append(resident.row.saga_no)
-        self._finish(batch.of(resident.row.shard), resident, finish)
+        writes = batch.of(resident.row.shard)
+        writes.released.append(resident.row.saga_no)
+        if resident.row.parent_key is not None:
+            writes.outbox.append(self._outbound.child_ended(resident.row, finish))
+        self._finish(writes, resident, finish)
 
     def unblock(self, batch: Batch, resident: Resident, live: LiveSaga | None, held: list[Entry]) -> str:
         """Go on with the code at hand: `live` was replayed with it (None: it never began); then what was held is fed."""
@@ -218,4 +224,3 @@ def arrival(message: mail.Waiting, at_us: int) -> MessageArrived:
     return MessageArrived(
         at_us=at_us, message_id=message.message_id, type=message.type, channel=message.channel, body=message.body
     )
-

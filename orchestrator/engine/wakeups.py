@@ -72,7 +72,8 @@ class Wakeups:
 
 def patient_due_us(timer: Timer, floor_us: int) -> int:
     """When a timer really falls due. One that measures patience with a call starts again at `floor_us`: the latest of
-    the claim and the last moment at which the outbox was not healthy."""
+    the claim and the last moment at which the outbox was not healthy.
+    """
     if timer.seq is None or timer.armed_us >= floor_us:
         return timer.due_us
     return floor_us + (timer.due_us - timer.armed_us)

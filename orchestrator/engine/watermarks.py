@@ -29,7 +29,7 @@ class Watermarks:
     def observed(self, shard: int, end_offset: int, at_us: int) -> None:
         """Kafka said at `at_us` (taken before the question) that the partition ends at `end_offset`."""
         state = self._shards.setdefault(shard, _Shard())
-        if state.target is None:
+        if state.target is None:  # else the one before is still to be reached: a moving target could starve timers
             state.target, state.target_us = end_offset, at_us
 
     def reached(self, shard: int, next_offset: int) -> None:
@@ -48,7 +48,7 @@ class Watermarks:
         asked = []
         for shard in sorted(shards):
             state = self._shards.setdefault(shard, _Shard())
-            if state.target is None and now_us - state.asked_us >= ASK_EVERY_S * 1e6:
+            if now_us - state.asked_us >= ASK_EVERY_S * 1e6:
                 state.asked_us = now_us
                 asked.append(shard)
         return asked

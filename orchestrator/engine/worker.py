@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -23,8 +23,9 @@ from orchestrator.engine import fence, inbound, verbs
 from orchestrator.engine.batch import Batch
 from orchestrator.engine.cache import Cache
 from orchestrator.engine.clock import DatabaseClock
+from orchestrator.engine.ends import Ends
 from orchestrator.engine.installation import Installation, connect, read_installation, restored
-from orchestrator.engine.intake import Arrived, EndOffset, Intake, OutOfRange
+from orchestrator.engine.intake import Arrived, Intake
 from orchestrator.engine.outbound import Outbound
 from orchestrator.engine.ownership import Ownership
 from orchestrator.engine.patience import Patience
@@ -33,10 +34,10 @@ from orchestrator.engine.processing import Known, Processing, Work
 from orchestrator.engine.recovery import Recovery, raise_all_epochs
 from orchestrator.engine.shards import Watcher
 from orchestrator.engine.steps import StepEnd, StepRunner
+from orchestrator.engine.topology import Topology
 from orchestrator.engine.turns import Turns
 from orchestrator.engine.wakeups import Wakeups
 from orchestrator.engine.watermarks import Watermarks
-from orchestrator.messaging.topics import Topics
 from orchestrator.settings import Settings
 
 log = logging.getLogger("orchestrator.engine")
@@ -44,7 +45,6 @@ log = logging.getLogger("orchestrator.engine")
 IDLE_S = 0.05
 RECONNECT_FIRST_S, RECONNECT_MAX_S = 0.1, 2.0
 RETRY_WHOLE = ("08", "40", "53", "57")  # SQLSTATE classes of a database that can't right now
-
 
 
 class Worker:
@@ -63,6 +63,7 @@ class Worker:
         self._name = name or f"{socket.gethostname()}-{os.getpid()}"
         self._url = settings.database_url.get_secret_value()
         self._cycles = 0
+        self._spans = settings.otel_exporter_otlp_endpoint is not None
         self._bell = threading.Event()
         self._ends: deque[StepEnd] = deque()
         self._verbs_read_s = 0.0
@@ -84,6 +85,7 @@ class Worker:
         finally:
             self._watcher.draining = True
             self._intake.stop()
+            self._ends_watch.stop()
             self._steps.close()
             if self._connection is not None and not self._connection.closed:
                 self._give_back(self._connection)
@@ -97,8 +99,14 @@ class Worker:
         installation = read_installation(connection)
         self._notice_restore(connection)
         now_us = self._clock.now_us
-        self._topics = Topics(self._settings.kafka_bootstrap_servers, self._settings.topic_prefix)
-        self._outbound = Outbound(self._topics.name, installation.shards, installation.nonce_secret, now_us)
+        self._topology = Topology(
+            self._settings.kafka_bootstrap_servers,
+            self._settings.topic_prefix,
+            lambda: connect(self._url, f"amends-topics-{self._id}"),
+        )
+        self._outbound = Outbound(
+            self._topology.topics, self._topology.partitions, installation.shards, installation.nonce_secret, now_us
+        )
         turns = Turns(self._registry, self._cache, self._outbound, now_us)
         self._turns = turns
         self._processing = Processing(self._registry, self._cache, turns, self._outbound, now_us)
@@ -107,16 +115,16 @@ class Worker:
             installation.topic,
             f"amends-{self._name}",
             wake=self._bell.set,
-            now_us=now_us,
         )
-        self._recovery = Recovery(self._registry, self._outbound, self._topics.partitions)
+        self._ends_watch = Ends(self._topology, wake=self._bell.set, now_us=now_us)
+        self._recovery = Recovery(self._registry, self._outbound, self._topology.partitions)
         self._own = Ownership(
             self._id,
             self._intake,
             self._cache,
             self._wakeups,
             self._watermarks,
-            topic_id=lambda: self._topics.topic_id("sagas"),
+            topic_id=self._topology.sagas_topic_id,
             recover=self._recovery.send_again,
         )
         self._watcher = Watcher(
@@ -129,6 +137,7 @@ class Worker:
         )
         self._watcher.start()
         self._intake.start()
+        self._ends_watch.start()
         log.info("orchestrator %s began: %s shards of %s", self._name, installation.shards, installation.topic)
         return installation
 
@@ -207,22 +216,20 @@ class Worker:
         self._bell.clear()
 
     def _hear_intake(self, connection: psycopg.Connection[Any]) -> None:
-        for news in self._intake.news():
-            hold = self._own.holds.get(news.shard)
-            if hold is None:
-                continue
-            match news:
-                case EndOffset():
-                    if news.topic_id != hold.topic_id:
-                        # Made anew under us: it would skip messages for ever, and silently.
-                        self._own.reclaim_one(connection, news.shard)
-                    else:
-                        self._watermarks.observed(news.shard, news.end_offset, news.asked_us)
-                        self._watermarks.reached(news.shard, hold.next_offset)
-                case OutOfRange(low=low) if news.epoch == hold.epoch:
-                    if low is not None:
-                        self._recovery.send_again(connection, hold, self._topics.topic_id("sagas"), low)
-                    self._own.reclaim_one(connection, news.shard)
+        for end in self._ends_watch.news():
+            hold = self._own.holds.get(end.shard)
+            if hold is not None and end.topic_id != hold.topic_id:
+                # Made anew under us: it would skip messages for ever, and silently.
+                self._own.reclaim_one(connection, end.shard)
+            elif hold is not None:
+                self._watermarks.observed(end.shard, end.end_offset, end.asked_us)
+                self._watermarks.reached(end.shard, hold.next_offset)
+        for lost in self._intake.news():
+            hold = self._own.holds.get(lost.shard)
+            if hold is not None and hold.epoch == lost.epoch:
+                if lost.low is not None:
+                    self._recovery.send_again(connection, hold, self._topology.sagas_topic_id(), lost.low)
+                self._own.reclaim_one(connection, lost.shard)
 
     def _start_found_steps(self, connection: psycopg.Connection[Any]) -> None:
         """Local steps that were under way when a shard was claimed run again, under the same keys."""
@@ -269,7 +276,7 @@ class Worker:
             self._own.holds,
             self._processing,
             now_us=self._clock.now_us(),
-            ask_ends=self._intake.ask_ends,
+            ask_ends=self._ends_watch.ask,
         )
         return work
 
@@ -296,7 +303,9 @@ class Worker:
             log.error("the database refuses a value (%s): finding the saga that holds it", str(error).strip())
             for one in work:
                 self._cache.drop(one.saga_id or "")  # its coroutine is ahead of the journal
-            singly(work, lambda one: self._commit_one(connection, one), lambda one, e: self._isolate(connection, one, e))
+            singly(
+                work, lambda one: self._commit_one(connection, one), lambda one, e: self._isolate(connection, one, e)
+            )
         for one in work:
             if isinstance(one, StepEnd):
                 self._steps.kept(one.key)
@@ -321,9 +330,7 @@ class Worker:
                 batch.drop(missing)
                 continue
             try:
-                batches.commit(
-                    connection, batch, self._own.holds, self._topics.partitions, spans=self._settings.traces
-                )
+                batches.commit(connection, batch, self._own.holds, self._topology.partitions, spans=self._spans)
             except fence.ShardsLost as lost:
                 gone = frozenset(batch.shards) - lost.held
                 log.warning("shards %s were lost: what they were doing is dropped here", sorted(gone))
@@ -342,5 +349,3 @@ class Worker:
                 self._start_step(saga_no, saga_id, step)
         for saga_id in self._turns.take_ended():
             self._cache.drop(saga_id)
-
-

@@ -22,7 +22,9 @@ _REGISTER: LiteralString = """
     FROM pg_stat_activity a WHERE a.pid = ANY (%(backends)s)
     ON CONFLICT (worker) DO UPDATE SET backends = EXCLUDED.backends, beat_at = clock_timestamp()
 """
-_BEAT: LiteralString = "UPDATE amends.workers SET cycle = %s, draining = %s, beat_at = clock_timestamp() WHERE worker = %s"
+_BEAT: LiteralString = (
+    "UPDATE amends.workers SET cycle = %s, draining = %s, beat_at = clock_timestamp() WHERE worker = %s"
+)
 _FORGET: LiteralString = "DELETE FROM amends.workers WHERE worker = %s"
 _FORGET_OLD: LiteralString = "DELETE FROM amends.workers WHERE beat_at < clock_timestamp() - interval '1 hour'"
 _LOOK: LiteralString = """
@@ -109,7 +111,7 @@ def forget(connection: psycopg.Connection[Any], worker: UUID) -> None:
 def look(connection: psycopg.Connection[Any], census: Census) -> tuple[frozenset[UUID], frozenset[UUID]]:
     """(alive, those of them that may own shards: not draining)."""
     began = time.monotonic()
-    rows: list[tuple[UUID, int, bool, bool]] = connection.execute(_LOOK).fetchall()  # type: ignore[assignment]
+    rows: list[tuple[UUID, int, bool, bool]] = connection.execute(_LOOK).fetchall()
     started = connection.execute(_STARTED).fetchone()
     now = time.monotonic()
     census.note(rows, str(started and started[0]), took_s=now - began, now_s=now)
@@ -136,5 +138,3 @@ def requests(connection: psycopg.Connection[Any]) -> dict[int, UUID]:
 def answered(connection: psycopg.Connection[Any], shards: list[int]) -> None:
     """Take requests away that were granted or are void."""
     connection.execute(_ANSWERED, (shards,))
-
-
