@@ -1,4 +1,4 @@
-"""What came from Kafka, read: an envelope becomes the entry of a saga, a start, or something that can't be delivered."""
+"""What came from Kafka, read: an envelope becomes an entry, a start, or something that can't be delivered."""
 
 from dataclasses import dataclass, field
 from hashlib import sha256

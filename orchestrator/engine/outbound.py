@@ -65,7 +65,7 @@ class Outbound:
     def _row(self, saga: SagaRow, decision: Decision) -> Row | None:
         match decision:
             case SendCommand():
-                request = self._request(saga, decision.service, decision.type, decision.seq, decision.attempt)
+                request = self._request(saga, decision)
                 return outgoing.command_row(request, decision.body)
             case SendUndo():
                 return self._undo(saga, decision)
@@ -93,24 +93,24 @@ class Outbound:
             return row
         return replace(row, partition=murmur2(row.key.encode()) % self._partitions(row.topic))
 
-    def _request(self, saga: SagaRow, service: str, type: str, seq: int, attempt: int) -> outgoing.Request:
-        key = saga.identity.key(seq)
+    def _request(self, saga: SagaRow, send: SendCommand | SendUndo) -> outgoing.Request:
+        key = saga.identity.key(send.seq)
         expires = datetime.fromtimestamp(self._now_us() / 1e6, UTC) + timedelta(seconds=limits.COMMAND_EXPIRES_S)
         return outgoing.Request(
-            topic=self._topics.commands(service),
+            topic=self._topics.commands(send.service),
             saga_id=saga.id,
             operation_key=key,
-            attempt=attempt,
-            type=type,
+            attempt=send.attempt,
+            type=send.type,
             reply_to=outgoing.reply_to(self._topics.sagas, saga.shard),
             nonce=nonce_of(self._secret, key),
             expires_at=expires.isoformat(timespec="milliseconds"),
-            traceparent=operation_traceparent(saga, seq),
+            traceparent=operation_traceparent(saga, send.seq),
         )
 
     def _undo(self, saga: SagaRow, undo: SendUndo) -> Row:
         return outgoing.undo_row(
-            self._request(saga, undo.service, undo.type, undo.seq, undo.attempt),
+            self._request(saga, undo),
             body=undo.body,
             known=undo.known,
             reply=undo.reply,

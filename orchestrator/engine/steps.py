@@ -114,24 +114,25 @@ class StepRunner:
         self._ended(end)
 
     def _run_sync(self, run: _Run) -> None:
-        step = run.step
         try:
-            with step_context(run.key, step.attempt):
-                if step.kind == "transaction":
-                    body = step_results.run(
-                        self._databases[step.database],
-                        run.key,
-                        lambda c: values.encode_result(step.function, step.function(c, *step.args)),
-                    )
-                else:
-                    body = values.encode_result(step.function, step.function(*step.args))
-        except Exception as error:
-            self._finish(run, None, problem_of(error))
+            body = self._call_sync(run)
         except BaseException as error:  # SystemExit in a step must not leave its saga waiting for ever.
-            log.error("step %s of saga %s raised %r", step.name, run.end.saga_id, error)
+            if not isinstance(error, Exception):
+                log.warning("step %s of saga %s raised %r", run.step.name, run.end.saga_id, error)
             self._finish(run, None, problem_of(error))
         else:
             self._finish(run, body, None)
+
+    def _call_sync(self, run: _Run) -> Json:
+        step = run.step
+        with step_context(run.key, step.attempt):
+            if step.kind != "transaction":
+                return values.encode_result(step.function, step.function(*step.args))
+
+            def work(connection: Any) -> Json:
+                return values.encode_result(step.function, step.function(connection, *step.args))
+
+            return step_results.run(self._databases[step.database], run.key, work)
 
     async def _run_async(self, run: _Run) -> None:
         step = run.step

@@ -202,7 +202,7 @@ class Turns:
         self._finish(writes, resident, finish)
 
     def unblock(self, batch: Batch, resident: Resident, live: LiveSaga | None, held: list[Entry]) -> str:
-        """Go on with the code at hand: `live` was replayed with it (None: it never began); then what was held is fed."""
+        """Go on with the code at hand: `live` was replayed with it (None: it never began); then feed what was held."""
         writes = batch.of(resident.row.shard)
         writes.released.append(resident.row.saga_no)
         if live is None:
