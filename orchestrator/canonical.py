@@ -16,6 +16,8 @@ def canonical_json(value: Any) -> str:
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         text.encode("utf-8")
+        if "\\u0000" in text and _has_nul(value):
+            raise ValueError("a text holds a NUL character")
     except (TypeError, ValueError) as error:  # UnicodeEncodeError is a ValueError
         raise PayloadError(f"not a JSON value that can be stored: {error}") from None
     if len(text) > limits.PAYLOAD_BYTES_MAX:
@@ -59,3 +61,14 @@ def _checked(what: str, text: str, chars_max: int, *, empty: bool) -> str:
     if unfit is not None:
         raise RequestError(f"{what} can't hold the character {unfit!r}: {text[:40]!r}")
     return text
+
+
+def _has_nul(value: Any) -> bool:
+    match value:
+        case str():
+            return "\x00" in value
+        case dict():
+            return any(_has_nul(key) or _has_nul(item) for key, item in value.items())
+        case list() | tuple():
+            return any(map(_has_nul, value))
+    return False

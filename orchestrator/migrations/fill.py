@@ -1,13 +1,11 @@
 """The rows that an installation begins with. Every statement may be repeated; none changes what is there."""
 
 import secrets
-from collections.abc import Iterable
 from typing import Any, LiteralString
 
 import psycopg
 
 from orchestrator.errors import DependencyError
-from orchestrator.migrations.topics import Topic
 
 NONCE_SECRET_BYTES = 32
 SHARDS_DEFAULT = 8
@@ -22,12 +20,6 @@ INSERT_SHARDS: LiteralString = """
     INSERT INTO amends.shards (shard)
     SELECT generate_series(0, %s - 1)
     ON CONFLICT (shard) DO NOTHING
-"""
-UPSERT_TOPIC: LiteralString = """
-    INSERT INTO amends.topics (topic, partitions, topic_id)
-    VALUES (%s, %s, %s)
-    ON CONFLICT (topic) DO UPDATE
-    SET partitions = excluded.partitions, topic_id = coalesce(excluded.topic_id, topics.topic_id)
 """
 
 
@@ -52,9 +44,3 @@ def fill_installation(connection: psycopg.Connection[Any], shards: int | None, t
         )
     connection.execute(INSERT_SHARDS, [kept_shards])
     return kept_shards
-
-
-def register_topics(connection: psycopg.Connection[Any], topics: Iterable[Topic]) -> None:
-    """Say what can be written to from this database, and to how many partitions."""
-    for topic in topics:
-        connection.execute(UPSERT_TOPIC, [topic.name, topic.partitions, topic.topic_id])

@@ -16,9 +16,11 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
 
 from orchestrator.errors import DependencyError
-from orchestrator.migrations.fill import fill_installation, register_topics
+from orchestrator.messaging.topics import Topics, ensure_topics
+from orchestrator.migrations.fill import fill_installation
 from orchestrator.migrations.revisions import SCHEMA
-from orchestrator.migrations.topics import SAGAS_TOPIC, Topic, created_topics
+from outbox_relay import topics as topics_table
+from outbox_relay.topics import Topic
 
 Part = Literal["engine", "participant", "outbox"]
 
@@ -41,8 +43,8 @@ def migrate(
     """Migrate the `parts` of the database. Safe to repeat; nothing is changed if it raises.
 
     With the part `engine` it makes the secret of the nonces, the shard rows and the topic `sagas` with one partition a
-    shard; `shards` None: as many as there are, 8 in a new database. `topics` (names without prefix -> partitions) are
-    written to. With `kafka_bootstrap_servers` they are created in Kafka where missing, and their real partition counts
+    shard; `shards` None: as many as there are, 8 in a new database. `topics` (full names -> partitions) are those that
+    can be written to from here, as `Topics.needed` lists them. With `kafka_bootstrap_servers` they are created in Kafka where missing, and their real partition counts
     are registered; without, the given counts are believed. Raises DependencyError.
     """
     chosen = _checked(parts, shards, topics or {})
@@ -50,12 +52,14 @@ def migrate(
     try:
         with engine.begin() as connection:
             _upgrade(connection, chosen)
-            cursor = _psycopg_connection(connection)
-            wanted = dict(topics or {})
+            driver = _psycopg_connection(connection)
+            needed = dict(topics or {})
             if "engine" in chosen:
-                wanted[SAGAS_TOPIC] = fill_installation(cursor, shards, topic_prefix + SAGAS_TOPIC)
-            rows = _topics(wanted, topic_prefix, kafka_bootstrap_servers)
-            register_topics(cursor, rows)
+                sagas = Topics(topic_prefix).sagas
+                needed[sagas] = fill_installation(driver, shards, sagas)
+            if needed:
+                found = _found_topics(needed, kafka_bootstrap_servers)
+                driver.execute(topics_table.UPSERT, topics_table.upsert_params(found))
     finally:
         engine.dispose()
 
@@ -74,7 +78,7 @@ def _checked(parts: Iterable[Part], shards: int | None, topics: Mapping[str, int
     chosen = tuple(parts)
     if unknown := [part for part in chosen if part not in ALL_PARTS]:
         raise DependencyError(f"no such part: {', '.join(unknown)}; there are {', '.join(ALL_PARTS)}")
-    counts = {**topics, **({SAGAS_TOPIC: shards} if shards is not None else {})}
+    counts = {**topics, **({"sagas": shards} if shards is not None else {})}
     for topic, partitions in counts.items():
         if not 1 <= partitions <= PARTITIONS_MAX:
             raise DependencyError(f"{topic}: {partitions} partitions; 1 to {PARTITIONS_MAX} are possible")
@@ -85,7 +89,8 @@ def _connect(database_url: str) -> psycopg.Connection:
     try:
         connection = psycopg.connect(database_url, application_name="amends migrate", connect_timeout=10)
     except psycopg.OperationalError as error:
-        raise DependencyError(f"Postgres is not reachable: {error}. `amends doctor` looks at both servers") from error
+        said = " ".join(str(error).split())
+        raise DependencyError(f"Postgres is not reachable: {said}. `amends doctor` looks at both servers") from error
     if connection.info.server_version < POSTGRES_VERSION_MIN:
         version = connection.info.parameter_status("server_version")
         connection.close()
@@ -130,15 +135,11 @@ def _psycopg_connection(connection: Connection) -> "psycopg.Connection[tuple[obj
     return driver
 
 
-def _topics(wanted: Mapping[str, int], prefix: str, kafka_bootstrap_servers: str) -> list[Topic]:
-    full = {prefix + name: partitions for name, partitions in wanted.items()}
-    if not kafka_bootstrap_servers or not full:
-        return [Topic(name, partitions, None) for name, partitions in full.items()]
-    topics = created_topics(kafka_bootstrap_servers, full)
-    for topic in topics:
-        if topic.name == prefix + SAGAS_TOPIC and topic.partitions < wanted[SAGAS_TOPIC]:
-            raise DependencyError(
-                f"topic {topic.name} has {topic.partitions} partitions for {wanted[SAGAS_TOPIC]} shards: "
-                "choose another topic_prefix, or delete that topic if nothing of yours is in it"
-            )
-    return topics
+def _found_topics(needed: Mapping[str, int], kafka_bootstrap_servers: str) -> dict[str, Topic]:
+    if not kafka_bootstrap_servers:
+        return {topic: Topic(topic, partitions) for topic, partitions in needed.items()}
+    # Imported here: `amends migrate` as a DBA runs it, without Kafka, needs no Kafka client.
+    from orchestrator.messaging.kafka import Admin
+
+    found = ensure_topics(Admin(kafka_bootstrap_servers), needed)
+    return {topic: Topic(topic, partitions, topic_id) for topic, (partitions, topic_id) in found.items()}
