@@ -1,4 +1,4 @@
-"""What the shop's services have agreed on: no behaviour, only words. Every service imports this and nothing of the others."""
+"""What the shop's services have agreed on: only words. Every service imports this, and nothing of the others."""
 
 from decimal import Decimal
 

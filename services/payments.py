@@ -1,7 +1,7 @@
 """The payment service: charges cards at another company's gateway, which may be slow, down, or silent after a charge.
 
-Timeout, bulkhead, breaker and key are the kit's; what a charge means is ours: what is a no, what is "not now", and where
-to ask when nobody knows.
+Timeout, bulkhead, breaker and key are the kit's. What a charge means is ours: what is a no, what is "not now", and
+where to ask when nobody knows.
 """
 
 import os

@@ -9,9 +9,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-from typing_extensions import LiteralString
+from typing import Any, Literal, LiteralString
 
 TABLES: LiteralString = """
 CREATE TABLE IF NOT EXISTS charges (
@@ -120,9 +118,8 @@ class Book:
 
     def refund(self, key: str, charge_id: str) -> Booking:
         """Refund a charge, all of it, once a key. Raises NoSuchCharge."""
-        row = self._db.execute(REFUND_OF_KEY, (key,)).fetchone()
-        if row is not None:
-            return Booking(*row, repeated=True)
+        if (found := self._known(REFUND_OF_KEY, key)) is not None:
+            return found
         charge = self._db.execute(CHARGE, (charge_id,)).fetchone()
         if charge is None:
             raise NoSuchCharge(charge_id)
@@ -133,8 +130,7 @@ class Book:
 
     def charge_of(self, key: str) -> Booking | None:
         """The charge under this key, if there is one."""
-        row = self._db.execute(CHARGE_OF_KEY, (key,)).fetchone()
-        return None if row is None else Booking(*row, repeated=True)
+        return self._known(CHARGE_OF_KEY, key)
 
     def times_tried(self, key: str, kind: Kind) -> int:
         """How many requests came under this key, the running ones too."""
@@ -149,3 +145,10 @@ class Book:
     def attempts_by_key(self) -> dict[str, int]:
         """How often each charge was asked for."""
         return dict(self._db.execute(ATTEMPTS_BY_KEY).fetchall())
+
+    def _known(self, query: LiteralString, key: str) -> Booking | None:
+        row: tuple[Any, ...] | None = self._db.execute(query, (key,)).fetchone()
+        if row is None:
+            return None
+        booking, key, order_id, cents = row
+        return Booking(booking, key, order_id, cents, repeated=True)

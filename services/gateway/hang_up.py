@@ -32,7 +32,7 @@ class NoAnswer(Response):
         super().__init__()
         self._hang_up = request.scope["extensions"][EXTENSION]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         self._hang_up()
         # The server hears of it in the loop's next round; until then it would try to answer for us.
         while (await receive())["type"] != "http.disconnect":

@@ -10,6 +10,7 @@ GET  /admin/state                         {phase, requests_per_second, running, 
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -24,6 +25,17 @@ from services.gateway.script import LATE_ANSWER_S, PACES, Phase, Trick, hangs_up
 
 RATE_WINDOW_S = 2.0
 Work = Callable[[], Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request, as the book counts it, and the trick that its card plays."""
+
+    request: Request
+    attempt: int
+    kind: Kind
+    key: str
+    trick: Trick = "none"
 
 
 class Gateway:
@@ -53,7 +65,8 @@ class Gateway:
             return refusal(400, "send an Idempotency-Key")
         attempt = self.book.begin("charge", key, body["order_id"], self.phase)
         trick = trick_of(body["card"], self.book.times_tried(key, "charge"))
-        return await self._serve(request, attempt, "charge", key, trick, lambda: self._charge(attempt, key, body))
+        asked = Asked(request, attempt, "charge", key, trick)
+        return await self._serve(asked, lambda: self._charge(attempt, key, body))
 
     async def refund(self, request: Request) -> Response:
         """Give a charge back, all of it."""
@@ -61,13 +74,13 @@ class Gateway:
         if not key:
             return refusal(400, "send an Idempotency-Key")
         attempt = self.book.begin("refund", key, body["order_id"], self.phase)
-        return await self._serve(request, attempt, "refund", key, "none", lambda: self._refund(attempt, key, body))
+        return await self._serve(Asked(request, attempt, "refund", key), lambda: self._refund(attempt, key, body))
 
     async def look_up(self, request: Request) -> Response:
         """What was charged under a key."""
         key = request.query_params.get("key", "")
         attempt = self.book.begin("lookup", key, None, self.phase)
-        return await self._serve(request, attempt, "lookup", key, "none", lambda: self._look_up(key))
+        return await self._serve(Asked(request, attempt, "lookup", key), lambda: self._look_up(key))
 
     async def set_phase(self, request: Request) -> Response:
         """Let everything go wrong, or well again."""
@@ -77,7 +90,7 @@ class Gateway:
         self.phase = phase
         return JSONResponse({"phase": phase})
 
-    async def state(self, request: Request) -> Response:
+    async def state(self, _request: Request) -> Response:
         """What the gateway sees of its customers."""
         return JSONResponse(
             {
@@ -88,37 +101,33 @@ class Gateway:
             }
         )
 
-    async def _serve(
-        self, request: Request, attempt: int, kind: Kind, key: str, trick: Trick, work: Work
-    ) -> Response:
+    async def _serve(self, asked: Asked, work: Work) -> Response:
         """Take the time, do the work halfway through it, and answer as the phase and the trick say."""
         self.running += 1
         try:
-            answer, response = await self._answer(request, attempt, kind, key, trick, work)
-            self.book.end(attempt, answer)
+            answer, response = await self._answer(asked, work)
+            self.book.end(asked.attempt, answer)
             return response
         finally:
             self.running -= 1
 
-    async def _answer(
-        self, request: Request, attempt: int, kind: Kind, key: str, trick: Trick, work: Work
-    ) -> tuple[Answer, Response]:
+    async def _answer(self, asked: Asked, work: Work) -> tuple[Answer, Response]:
         phase = self.phase
-        half_s = PACES[phase].of(key) / 2
+        half_s = PACES[phase].of(asked.key) / 2
         await asyncio.sleep(half_s)
         if phase == "down":
-            if hangs_up(key, self.book.times_tried(key, kind)):
-                return "hung up", NoAnswer(request)
+            if hangs_up(asked.key, self.book.times_tried(asked.key, asked.kind)):
+                return "hung up", NoAnswer(asked.request)
             return "turned away", refusal(503, "we are down; nothing was booked", {"Retry-After": "2"})
-        if trick == "decline":
-            self.book.note_effect(attempt, "declined")
+        if asked.trick == "decline":
+            self.book.note_effect(asked.attempt, "declined")
             await asyncio.sleep(half_s)
             return "sent", refusal(402, "the card was declined")
         response = work()
-        if trick == "lose answer":
-            return "lost", NoAnswer(request)
-        await asyncio.sleep(LATE_ANSWER_S if trick == "answer late" else half_s)
-        return "late" if trick == "answer late" else "sent", response
+        if asked.trick == "lose answer":
+            return "lost", NoAnswer(asked.request)
+        await asyncio.sleep(LATE_ANSWER_S if asked.trick == "answer late" else half_s)
+        return "late" if asked.trick == "answer late" else "sent", response
 
     def _charge(self, attempt: int, key: str, body: dict[str, Any]) -> Response:
         cents = int(Decimal(body["amount"]) * 100)
