@@ -34,7 +34,8 @@ def begin_run() -> None:
     """Name the run. Called once, by its first process."""
     os.environ[RUN_VARIABLE] = tempfile.mkdtemp(prefix="amends-test-")
     os.environ[f"{RUN_VARIABLE}_PID"] = str(os.getpid())
-    os.environ.setdefault("POSTGRES_FSYNC", "off")  # Kills of a process lose nothing by it, and nothing outlives the run.
+    # Kills of a process lose nothing by it, and nothing outlives the run.
+    os.environ.setdefault("POSTGRES_FSYNC", "off")
 
 
 def end_run() -> None:

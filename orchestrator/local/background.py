@@ -6,7 +6,6 @@ to watch somebody (a test run), until that process has ended.
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from orchestrator.errors import LocalStackError
 from orchestrator.local import kafka
-from orchestrator.local.keeper import on_stop_signals
+from orchestrator.local.keeper import child_environment, on_stop_signals
 from orchestrator.local.ownership import StackInUse, end_owner, read_owner
 from orchestrator.local.paths import VarDir
 from orchestrator.local.processes import POLL_S, Identity, end_leftovers, identify
@@ -58,7 +57,12 @@ def up_in_background(var: Path, *, progress: Progress, watched_pid: int | None =
     log = directory.log / "keeper.log"
     begin = log.stat().st_size if log.exists() else 0
     keeper = _launch(directory, log, watched_pid)
-    return _follow(keeper, directory, log, begin, progress)
+    try:
+        return _follow(keeper, directory, log, begin, progress)
+    except BaseException:  # Ctrl-C while it starts: nobody would know of it.
+        keeper.terminate()
+        keeper.wait()
+        raise
 
 
 def down(var: Path) -> bool:
@@ -74,10 +78,13 @@ def down(var: Path) -> bool:
 
 def keep(var: Path, watched_pid: int | None) -> None:
     """Be the keeper: run the stack until a signal, or until the watched process has ended."""
-    asyncio.run(_keep(var, watched_pid and identify(watched_pid)))
+    watched = None if watched_pid is None else identify(watched_pid)
+    if watched_pid is not None and watched is None:
+        return  # It has ended already.
+    asyncio.run(_keep(var, watched))
 
 
-async def _keep(var: Path, watched: Identity | None | int) -> None:
+async def _keep(var: Path, watched: Identity | None) -> None:
     stop = asyncio.Event()
     on_stop_signals(asyncio.get_running_loop(), stop.set)
     starting = asyncio.create_task(up(var, progress=_say, background=True))
@@ -88,7 +95,7 @@ async def _keep(var: Path, watched: Identity | None | int) -> None:
         await asyncio.gather(starting, return_exceptions=True)
         return
     running = await starting
-    while not stop.is_set() and (not isinstance(watched, Identity) or watched.is_alive()):
+    while not stop.is_set() and (watched is None or watched.is_alive()):
         await asyncio.wait([stopping], timeout=WATCH_INTERVAL_S)
     await running.down()
 
@@ -102,13 +109,16 @@ def _launch(var: VarDir, log: Path, watched_pid: int | None) -> "subprocess.Pope
     command = [sys.executable, "-m", "orchestrator.local", "keep", "--var", str(var.root), *watch]
     with log.open("ab") as output:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=dict(os.environ)
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env=child_environment({}),
         )
 
 
-def _follow(
-    keeper: "subprocess.Popen[bytes]", var: VarDir, log: Path, begin: int, progress: Progress
-) -> Stack:
+def _follow(keeper: "subprocess.Popen[bytes]", var: VarDir, log: Path, begin: int, progress: Progress) -> Stack:
     """Pass on what the keeper says until its stack is ready."""
     said = ""
     while True:

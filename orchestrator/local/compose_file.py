@@ -90,7 +90,7 @@ def with_dependencies(names: Iterable[str], services: Mapping[str, Service]) -> 
     return list(ordered.values())
 
 
-def _fill(value: Any, variables: Mapping[str, str]) -> Any:  # noqa: ANN401  YAML has no narrower type
+def _fill(value: Any, variables: Mapping[str, str]) -> Any:
     """Fill in the variables everywhere in a piece of YAML."""
     match value:
         case str():
@@ -130,14 +130,14 @@ def _ready(name: str, row: Mapping[str, Any] | None) -> Ready | None:
     return Ready(_one_of(name, get_args(ReadyKind), kind), str(target))
 
 
-def _depends_on(name: str, rows: Any) -> tuple[tuple[str, Condition], ...]:  # noqa: ANN401  a list or a mapping
+def _depends_on(name: str, rows: Any) -> tuple[tuple[str, Condition], ...]:
     if isinstance(rows, list):
         return tuple((dependency, "service_started") for dependency in rows)
     conditions = {dependency: row.get("condition", "service_started") for dependency, row in rows.items()}
     return tuple((key, _one_of(name, get_args(Condition), value)) for key, value in conditions.items())
 
 
-def _one_of(name: str, words: tuple[Any, ...], word: str) -> Any:  # noqa: ANN401  the caller's Literal
+def _one_of(name: str, words: tuple[Any, ...], word: str) -> Any:
     if word not in words:
         raise ComposeFileWrong(name, f"`{word}` is none of {', '.join(words)}")
     return word

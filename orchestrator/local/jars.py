@@ -6,8 +6,8 @@ MAVEN_REPOSITORY names another repository than Maven Central.
 """
 
 import hashlib
+import http.client
 import os
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -92,12 +92,13 @@ def _fetch_one(jar: Jar, folder: Path, repository: str) -> int:
 
 
 def _download(url: str) -> bytes:
+    """Every way in which it fails is an OSError (HTTP statuses too) or, when it breaks off, an HTTPException."""
     reason = ""
     for _ in range(ATTEMPTS_MAX):
         try:
             with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
                 content: bytes = response.read()
                 return content
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        except (OSError, http.client.HTTPException) as error:
             reason = str(error)
     raise JarNotFetched(url, reason)

@@ -33,7 +33,9 @@ class ServiceNotReady(LocalStackError):
     def __init__(self, name: str, what: str, var: VarDir) -> None:
         path = var.log / f"{name}.log"
         lines = path.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:] if path.exists() else []
-        super().__init__(f"{name} {what}. All that was started is stopped again. {path} ends with:\n" + "\n".join(lines))
+        super().__init__(
+            f"{name} {what}. All that was started is stopped again. {path} ends with:\n" + "\n".join(lines)
+        )
 
 
 class Keeper:

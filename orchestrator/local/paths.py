@@ -58,7 +58,7 @@ def cache_dir(env: Mapping[str, str] = os.environ) -> Path:
 def _system_cache(env: Mapping[str, str]) -> Path:
     if env.get("XDG_CACHE_HOME"):
         return Path(env["XDG_CACHE_HOME"])
-    home = Path(os.path.expanduser("~"))
+    home = Path("~").expanduser()
     if not os.access(home, os.W_OK):  # A user without a home, as in some containers.
         return Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
     return home / "Library" / "Caches" if sys.platform == "darwin" else home / ".cache"

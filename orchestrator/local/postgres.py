@@ -24,7 +24,7 @@ from pathlib import Path
 
 from orchestrator.errors import LocalStackError
 from orchestrator.local.jre import wheel_folder
-from orchestrator.local.processes import die_with_parent
+from orchestrator.local.processes import command_line, die_with_parent, identify
 
 INSTALL_FOLDER = "pginstall18"
 
@@ -54,7 +54,9 @@ class PostgresNotPrepared(LocalStackError):
     """initdb failed."""
 
     def __init__(self, place: Place, output: str) -> None:
-        super().__init__(f"initdb could not make {place.data}; the directory was left empty. It said:\n{output.strip()}")
+        super().__init__(
+            f"initdb could not make {place.data}; the directory was left empty. It said:\n{output.strip()}"
+        )
 
 
 def installed() -> Path:
@@ -82,18 +84,31 @@ def _works(command: Sequence[str]) -> bool:
 
 def _public_place(data: Path, user: pwd.struct_passwd) -> Place:
     """A folder that another user can reach: a home directory or a virtual environment below it often cannot."""
-    root = Path(tempfile.gettempdir()) / f"amends-postgres-{hashlib.sha256(str(data).encode()).hexdigest()[:12]}"
-    programs = root / INSTALL_FOLDER
+    root = public_root(data)
     root.mkdir(mode=0o755, exist_ok=True)
     if root.stat().st_uid != os.geteuid():
         raise LocalStackError(f"{root} belongs to another user. Remove it, or run the stack as an ordinary user.")
-    if not programs.exists():
-        part = root / f"{INSTALL_FOLDER}.part"
-        shutil.copytree(installed(), part, symlinks=True, dirs_exist_ok=True)
-        part.rename(programs)
+    if not (root / "programs").exists():
+        _copy_programs(root / "programs.part")
+        (root / "programs.part").rename(root / "programs")
     (root / "data").mkdir(mode=0o700, exist_ok=True)
     os.chown(root / "data", user.pw_uid, user.pw_gid)
-    return Place(programs / "bin", root / "data" / "postgres", (), user.pw_uid, user.pw_gid)
+    bin_folder = root / "programs" / installed().parent.name / INSTALL_FOLDER / "bin"
+    return Place(bin_folder, root / "data" / "postgres", (), user.pw_uid, user.pw_gid)
+
+
+def public_root(data: Path) -> Path:
+    """Where everything of this data directory lies if another user has to run PostgreSQL."""
+    return Path(tempfile.gettempdir()) / f"amends-postgres-{hashlib.sha256(str(data).encode()).hexdigest()[:12]}"
+
+
+def _copy_programs(target: Path) -> None:
+    """Copy the programs and their libraries, which they find by relative paths (one for Linux, one for macOS)."""
+    package = installed().parent
+    shutil.rmtree(target, ignore_errors=True)
+    for folder in (installed(), package / ".dylibs", package.with_name(f"{package.name}.libs")):
+        if folder.exists():
+            shutil.copytree(folder, target / folder.relative_to(package.parent), symlinks=True)
 
 
 def prepare(place: Place) -> None:
@@ -121,6 +136,20 @@ def prepare(place: Place) -> None:
     part.rename(place.data)
 
 
+def forget_reused_pid(data: Path) -> None:
+    """Remove a lock file that names a process which is somebody else's by now: after a reboot a pid is soon reused.
+
+    PostgreSQL would refuse to start. Where the pid is dead, or really a server's, the file is left to PostgreSQL, which
+    also sees by it whether a child of the dead server is still attached to the shared memory.
+    """
+    try:
+        pid = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
+    except (OSError, ValueError):
+        return
+    if identify(pid) is not None and str(data) not in command_line(pid):
+        (data / "postmaster.pid").unlink()
+
+
 def become_server(place: Place, port: int, options: Sequence[str]) -> None:
     """Replace this process by the server; does not return."""
     settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
@@ -145,6 +174,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         place = choose_place(arguments.data.absolute())
         prepare(place)
+        forget_reused_pid(place.data)
         become_server(place, arguments.port, [f"--fsync={arguments.fsync}", *arguments.options])
     except LocalStackError as error:
         sys.exit(str(error))

@@ -84,9 +84,26 @@ def _boot_id() -> str:
 
 
 def _started_by_ps(pid: int) -> str | None:
-    answer = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    state, _, started = answer.stdout.strip().partition(" ")
-    return None if answer.returncode or state.startswith("Z") else started.strip()
+    state, _, started = _by_ps(pid, "stat=,lstart=").partition(" ")
+    return None if not state or state.startswith("Z") else started.strip()
+
+
+def _by_ps(pid: int, columns: str) -> str:
+    """Ask `ps`, which macOS has; empty if there is no such process."""
+    answer = subprocess.run(["ps", "-o", columns, "-p", str(pid)], capture_output=True, text=True, check=False)
+    return answer.stdout.strip()
+
+
+def command_line(pid: int) -> str:
+    """Return the program and the arguments of a process; empty if there is none or it may not be looked at."""
+    return _command_line_linux(pid) if sys.platform == "linux" else _by_ps(pid, "command=")
+
+
+def _command_line_linux(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def die_with_parent(signal_number: int) -> None:

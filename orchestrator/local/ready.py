@@ -15,7 +15,7 @@ Ask = Callable[[asyncio.StreamReader, asyncio.StreamWriter, str], Awaitable[bool
 
 TIMEOUT_S = 2.0
 
-# StartupMessage of protocol 3.0. While the server starts it answers E (error 57P03); when it serves, R (authentication).
+# StartupMessage of protocol 3.0. While the server starts it answers E (error 57P03); when it serves, R.
 POSTGRES_PARAMETERS = b"user\0postgres\0database\0postgres\0\0"
 POSTGRES_STARTUP = struct.pack(">ii", len(POSTGRES_PARAMETERS) + 8, 3 << 16) + POSTGRES_PARAMETERS
 POSTGRES_TERMINATE = b"X\0\0\0\x04"

@@ -1,7 +1,7 @@
 """The local stack as others use it: bring it up, spawn programs beside it, take it down.
 
     running = await up(Path("var"), progress=print)
-    child = await running.spawn("orchestrator-1", [sys.executable, "-m", ...], {"DATABASE_URL": running.stack.database_url})
+    child = await running.spawn("orchestrator-1", [sys.executable, "-m", ...], running.stack.environment())
     child.kill()
     await running.down()
 
@@ -52,9 +52,7 @@ class RunningStack:
         self._ownership = ownership
         self._spawned: list[Child] = []
 
-    async def spawn(
-        self, name: str, argv: Sequence[str], env: Mapping[str, str], *, grace_s: float = GRACE_S
-    ) -> Child:
+    async def spawn(self, name: str, argv: Sequence[str], env: Mapping[str, str], *, grace_s: float = GRACE_S) -> Child:
         """Start a program as a child of the stack: own process group, pid file, log in var/log/NAME.log.
 
         `env` is added to this process's environment. The child is not restarted when it ends.
