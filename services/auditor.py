@@ -13,7 +13,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, LiteralString
@@ -39,7 +39,10 @@ SERVICE_TABLES: dict[str, tuple[str, LiteralString]] = {
         "SELECT order_id, key, charge_id, amount, booked_at AS at, refund_id, refunded_at AS back_at FROM charges",
     ),
     "parcels": ("shipping", "SELECT order_id, key, things, packed_at AS at, unpacked_at AS back_at FROM parcels"),
-    "shipments": ("shipping", "SELECT order_id, key, tracking, accepted_at AS at, recalled_at AS back_at FROM shipments"),
+    "shipments": (
+        "shipping",
+        "SELECT order_id, key, tracking, accepted_at AS at, recalled_at AS back_at FROM shipments",
+    ),
     "outcomes": ("analytics", "SELECT order_id, key, outcome, at AS heard_at FROM outcomes"),
 }
 GATEWAY_TABLES: dict[str, LiteralString] = {
@@ -137,7 +140,10 @@ def read_sqlite(path: str, query: str) -> list[dict[str, Any]]:
         rows = [dict(row) for row in connection.execute(query)]
     finally:
         connection.close()
-    return [row | {"at": datetime.fromtimestamp(row["at"], timezone.utc)} if "at" in row else row for row in rows]
+    for row in rows:
+        if "at" in row:
+            row["at"] = datetime.fromtimestamp(row["at"], UTC)
+    return rows
 
 
 def by_order(rows: Iterable[dict[str, Any]]) -> dict[str, list[Row]]:

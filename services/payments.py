@@ -19,6 +19,7 @@ from services import tables
 from services.contracts import CardDeclined, ChargeCard, Charged
 
 ANSWER_TIMEOUT_S = 3.0  # The gateway promises an answer within a second.
+GATEWAY_DELAY_S = 3.0  # A request that we gave up may still be booked this much later.
 CALLS_MAX = 24
 PAYMENT_REQUIRED, SERVICE_UNAVAILABLE = 402, 503
 
@@ -75,6 +76,8 @@ async def find(cmd: ChargeCard, ctx: Handling[Deps]) -> Charged | None:
     lookup=find,
     timeout_s=ANSWER_TIMEOUT_S + 1,
     concurrency=CALLS_MAX,
+    longest_delay_s=GATEWAY_DELAY_S,
+    in_doubt="pin",  # The gateway answers one key with one answer, so an undo in doubt repeats the call, then refunds.
     breaker=Breaker("gateway", fail_max=5, reset_timeout_s=2.0),
 )
 async def charge(cmd: ChargeCard, ctx: Handling[Deps]) -> Charged:
@@ -85,10 +88,7 @@ async def charge(cmd: ChargeCard, ctx: Handling[Deps]) -> Charged:
     )
     if answer.status_code == PAYMENT_REQUIRED:
         raise CardDeclined(reason=answer.json()["reason"])  # A definite no: there is nothing to undo.
-    if answer.status_code == SERVICE_UNAVAILABLE:
-        raise Transient("the gateway turned us away before it booked anything")
-    answer.raise_for_status()  # Anything else, as a timeout above: nobody knows, and the kit asks `find`.
-    return Charged(charge_id=answer.json()["id"])
+    return Charged(charge_id=accepted(answer).json()["id"])
 
 
 @charge.record
@@ -103,7 +103,7 @@ async def refund(cmd: ChargeCard, charged: Charged, ctx: Handling[Deps]) -> Refu
         json={"order_id": cmd.order_id, "charge": charged.charge_id},
         headers={"Idempotency-Key": ctx.key},
     )
-    return Refunded(refund_id=answer.raise_for_status().json()["id"])
+    return Refunded(refund_id=accepted(answer).json()["id"])
 
 
 @refund.record
@@ -113,6 +113,13 @@ async def book_back(cmd: ChargeCard, refunded: Refunded, tx: Transaction[Deps]) 
         .where(Charge.order_id == cmd.order_id, Charge.refund_id.is_(None))
         .values(refund_id=refunded.refund_id, refunded_at=tables.now())
     )
+
+
+def accepted(answer: httpx.Response) -> httpx.Response:
+    """The answer, if it is a yes. Whatever else it raises, a lost connection or a timeout too, means: nobody knows."""
+    if answer.status_code == SERVICE_UNAVAILABLE:
+        raise Transient("the gateway turned us away before it booked anything")
+    return answer.raise_for_status()
 
 
 def create_tables(database_url: str) -> None:
