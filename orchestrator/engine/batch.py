@@ -13,6 +13,7 @@ import psycopg
 from orchestrator.core.decisions import StartStep
 from orchestrator.core.entries import Entry
 from orchestrator.engine import fence, journal, mail, sagas, verbs
+from orchestrator.failpoints import failpoint
 from outbox_relay import table
 from outbox_relay.rows import Row
 
@@ -96,10 +97,12 @@ def commit(
             if spans:
                 for statement, params in _span_statements(batch, holds):
                     connection.execute(statement, params)
+            failpoint("engine.commit.before")
     except psycopg.Error as error:
         if (lost := fence.shards_lost(error)) is not None:
             raise lost from None
         raise
+    failpoint("engine.commit.after")
     for hold in involved:
         hold.batch_no += 1
         hold.next_offset = offsets.get(hold.shard, hold.next_offset)

@@ -7,6 +7,7 @@ from typing import assert_never
 from uuid import NAMESPACE_URL, uuid5
 
 from orchestrator import limits
+from orchestrator.canonical import canonical_json
 from orchestrator.core.decisions import (
     AnswerUndo,
     Decision,
@@ -24,7 +25,6 @@ from orchestrator.core.decisions import (
     UndoChild,
     Wait,
 )
-from orchestrator.engine.journal import dumps
 from orchestrator.engine.sagas import SagaRow
 from orchestrator.engine.traceparents import operation_traceparent
 from orchestrator.messaging import avro, control, outgoing
@@ -125,7 +125,7 @@ class Outbound:
             uid=str(uuid5(NAMESPACE_URL, f"amends:{key}")),
             type=decision.type,
             version=decision.version,
-            input=dumps(decision.input),
+            input=canonical_json(decision.input),
             parent_id=saga.id if child else None,
             parent_key=key if child else None,
             parent_reply_to=outgoing.reply_to(self._topics.sagas, saga.shard) if child else None,

@@ -62,7 +62,7 @@ class Patience:
             if shard not in holds:
                 del self._held[shard]  # Whoever claims it builds its wake-ups from the journal.
                 continue
-            waiting = []
+            waiting: list[Wakeup] = []
             for wakeup in held:
                 (let_in if self.watermarks.lets_in(shard, wakeup.due_us) else waiting).append(wakeup)
             if waiting:

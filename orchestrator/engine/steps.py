@@ -135,19 +135,15 @@ class StepRunner:
             return step_results.run(self._databases[step.database], run.key, work)
 
     async def _run_async(self, run: _Run) -> None:
-        step = run.step
+        step, body, problem = run.step, None, None
+        limit = asyncio.timeout(step.timeout_s)
         try:
-            async with asyncio.timeout(step.timeout_s) as limit:
+            async with limit:
                 body = await self._call_async(run)
-        except TimeoutError as error:
-            late = limit.expired()
-            self._finish(run, None, problem_of(TimedOut(f"no result in {step.timeout_s} s") if late else error))
-        except BaseException as error:
-            self._finish(run, None, problem_of(error))
-            if not isinstance(error, Exception) and not isinstance(error, asyncio.CancelledError):
-                raise
-        else:
-            self._finish(run, body, None)
+        except BaseException as error:  # As above: whatever it was, the saga hears of it.
+            late = isinstance(error, TimeoutError) and limit.expired()
+            problem = problem_of(TimedOut(f"no result in {step.timeout_s} s") if late else error)
+        self._finish(run, body, problem)
 
     async def _call_async(self, run: _Run) -> Json:
         step = run.step
