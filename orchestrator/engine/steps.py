@@ -17,7 +17,8 @@ from typing import Any
 from orchestrator.core import values
 from orchestrator.core.decisions import StartStep
 from orchestrator.core.entries import Json
-from orchestrator.core.step_context import step_context
+from orchestrator.core.step_context import running_step
+from orchestrator.core.steps import STEP_LOST
 from orchestrator.engine import step_results
 from orchestrator.errors import TimedOut
 from orchestrator.problems import Problem, problem_of
@@ -87,6 +88,16 @@ class StepRunner:
         else:
             self._pool.submit(self._run_sync, run)
 
+    def report_lost(self, saga_no: int, saga_id: str, operation_key: str, seq: int, attempt: int) -> None:
+        """A step that only its undo waits for: if it does not run in this process, nobody will hear of it any more."""
+        key = (operation_key, attempt)
+        with self._lock:
+            if key in self._running:
+                return
+        self._ended(
+            StepEnd(key=key, saga_no=saga_no, saga_id=saga_id, seq=seq, attempt=attempt, problem=STEP_LOST)
+        )
+
     def kept(self, key: tuple[str, int]) -> None:
         """The result is in the journal (or nobody waits for it any more)."""
         with self._lock:
@@ -125,12 +136,12 @@ class StepRunner:
 
     def _call_sync(self, run: _Run) -> Json:
         step = run.step
-        with step_context(run.key, step.attempt):
+        with running_step(run.key, step.attempt):
             if step.kind != "transaction":
-                return values.encode_result(step.function, step.function(*step.args))
+                return values.result_json(step.function, step.function(*step.args))
 
             def work(connection: Any) -> Json:
-                return values.encode_result(step.function, step.function(connection, *step.args))
+                return values.result_json(step.function, step.function(connection, *step.args))
 
             return step_results.run(self._databases[step.database], run.key, work)
 
@@ -147,11 +158,11 @@ class StepRunner:
 
     async def _call_async(self, run: _Run) -> Json:
         step = run.step
-        with step_context(run.key, step.attempt):
+        with running_step(run.key, step.attempt):
             if step.kind != "transaction":
-                return values.encode_result(step.function, await step.function(*step.args))
+                return values.result_json(step.function, await step.function(*step.args))
 
             async def work(connection: Any) -> Json:
-                return values.encode_result(step.function, await step.function(connection, *step.args))
+                return values.result_json(step.function, await step.function(connection, *step.args))
 
             return await step_results.run_async(self._databases[step.database], run.key, work)

@@ -248,6 +248,9 @@ class Worker:
         row = resident.row
         for step in resident.live.pending_steps():
             self._start_step(row.saga_no, row.id, step)
+        for seq, attempt in resident.live.abandoned_steps():
+            # Whoever ran it has lost the shard: its end will not be heard of, and its undo may begin.
+            self._steps.report_lost(row.saga_no, row.id, row.identity.key(seq), seq, attempt)
         timer = resident.live.next_timer
         self._wakeups.set(row.saga_no, row.id, row.shard, None if timer is None else timer.due_us)
 
