@@ -11,7 +11,23 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[3] / "compose" / "bootstrap.sh"
-TOOLS = "bash cat chmod cksum dirname find grep mv rm sed sh touch tr uname wc".split()
+TOOLS = [
+    "bash",
+    "cat",
+    "chmod",
+    "cksum",
+    "dirname",
+    "find",
+    "grep",
+    "mv",
+    "rm",
+    "sed",
+    "sh",
+    "touch",
+    "tr",
+    "uname",
+    "wc",
+]
 SHIM = "#!/bin/sh\necho 'command exists in these versions' >&2\nexit 127\n"
 REAL = f'#!/bin/sh\nexec {sys.executable} "$@"\n'
 WITHOUT_ENSUREPIP = f'#!/bin/sh\ncase "$*" in *ensurepip*) exit 1;; esac\nexec {sys.executable} "$@"\n'
