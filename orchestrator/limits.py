@@ -3,8 +3,7 @@
 A name ends in its unit: `_S` seconds, `_BYTES`, `_CHARS`, `_MAX` a count.
 """
 
-# Half of Kafka's default message.max.bytes (1 MiB), so that an undo (command + reply) fits.
-PAYLOAD_BYTES_MAX = 512 * 1024
+PAYLOAD_BYTES_MAX = 512 * 1024  # Half of Kafka's default message.max.bytes (1 MiB), so that an undo (command + reply) fits.
 ERROR_TEXT_CHARS_MAX = 2_000
 TRACEBACK_CHARS_MAX = 8_000
 SAGA_ID_CHARS_MAX = 200

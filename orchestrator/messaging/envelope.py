@@ -1,4 +1,4 @@
-"""A message as it came from Kafka, with our headers read. Bytes stay bytes: `messaging.avro` decodes the payload."""
+"""A message as it came from Kafka, with our headers read. Bytes stay bytes here: `messaging.avro` decodes the payload."""
 
 from dataclasses import dataclass
 from typing import Literal
