@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from orchestrator.errors import AmendsError
-from orchestrator.participant.calls import Call
+from orchestrator.participant.external import Call
 from orchestrator.participant.connection import Lane, is_conflict, is_connection_loss, until_connected
 from orchestrator.participant.service import LOG, Service
 from orchestrator.participant.unit import Unit
@@ -30,7 +30,7 @@ _I_contra = TypeVar("_I_contra", contravariant=True)
 class Work(Protocol[_I_contra]):
     """What is done with items, inside a transaction."""
 
-    async def lock(self, unit: Unit, items: Sequence[_I_contra]) -> None:
+    async def lock(self, unit: Unit, items: Sequence[_I_contra], verdict: Exception | None) -> None:
         """Lock all rows that the items are about."""
 
     async def apply(self, unit: Unit, item: _I_contra, verdict: Exception | None) -> None:
@@ -72,14 +72,13 @@ class Batches(Generic[_I]):
             part = parts.popleft()
             try:
                 await self._committed(part, None)
-            except Culprit as culprit if len(part) > 1 else ():
-                i = culprit.index
-                parts.extendleft(p for p in (part[i + 1 :], [part[i]], part[:i]) if p)
-            except Culprit as culprit:
-                await self._judge(part[0], culprit.error)
             except Exception as error:
+                culprit = error if isinstance(error, Culprit) else None
                 if len(part) == 1:
-                    await self._judge(part[0], error)
+                    await self._judge(part[0], error if culprit is None else culprit.error)
+                elif culprit is not None:
+                    i = culprit.index
+                    parts.extendleft(p for p in (part[i + 1 :], [part[i]], part[:i]) if p)
                 else:
                     half = len(part) // 2
                     parts.extendleft((part[half:], part[:half]))
@@ -120,7 +119,7 @@ class Batches(Generic[_I]):
     async def _once(self, items: Sequence[_I], verdict: Exception | None) -> None:
         async with self._lane.transaction() as connection:
             unit = Unit(self._service, self._lane, connection)
-            await self._work.lock(unit, items)
+            await self._work.lock(unit, items, verdict)
             for index, item in enumerate(items):
                 try:
                     await self._work.apply(unit, item, verdict)

@@ -29,8 +29,8 @@ from orchestrator.participant.outcomes import (
     Lost,
     Outcome,
     Postponed,
-    RecheckFailed,
     Rechecked,
+    RecheckFailed,
     Succeeded,
     UndoEarly,
     UndoEnded,
@@ -46,7 +46,9 @@ CALLS_WAITING_MAX = 500  # more are left in Kafka
 RENEW_S = 1.0  # how often calls that wait for a place move their deadline on: well below HOLD_SLACK_S
 LOOKUP_SECONDS_MIN = 0.2  # with less left until the deadline a lookup is not worth beginning
 
-_TOO_LATE = Problem(kind="transient", type="TooLate", text="not begun before its deadline", effect="none", retry_after_s=0.5)
+_TOO_LATE = Problem(
+    kind="transient", type="TooLate", text="not begun before its deadline", effect="none", retry_after_s=0.5
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,7 @@ class Calls:
             self._service.command_topic,
             self._service.name,
             key=call.saga_id,
-            **{"amends.operation_key": call.key, "amends.attempt": call.attempt},
+            more={"amends.operation_key": call.key, "amends.attempt": call.attempt},
         )
         span_name = f"{name} {call.handler.command.__wire_name__}"
         with spans.handling(span_name, call.traceparent, attributes, undone_of=call.undone_of):
@@ -346,9 +348,7 @@ class Calls:
             return _Unanswered(error)
 
     def _handling(self, call: Call, key: str) -> Handling[Any]:
-        return self._service.handling(
-            key=key, attempt=call.attempt, saga_id=call.saga_id, expires_at=call.expires_at
-        )
+        return self._service.handling(key=key, attempt=call.attempt, saga_id=call.saga_id, expires_at=call.expires_at)
 
 
 def _in_time(call: Call) -> bool:
@@ -388,4 +388,6 @@ def _too_early(call: Call, seconds: float) -> Problem:
         f"an earlier attempt of {call.handler.command.__name__} ended unknown; its lookup found nothing, which counts "
         f"after {call.options.longest_delay_s:g} s"
     )
-    return Problem(kind="transient", type="TooEarly", text=text, effect="unknown", retry_after_s=round(seconds + 0.1, 3))
+    return Problem(
+        kind="transient", type="TooEarly", text=text, effect="unknown", retry_after_s=round(seconds + 0.1, 3)
+    )

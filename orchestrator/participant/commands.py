@@ -138,7 +138,9 @@ def stored_answer(entry: Entry, attempt: int) -> Any:
         problem = replace(ProblemRecord.decode(entry.problem).problem, effect=effect)
         return answers.unsuccessful(entry, attempt, "failed" if entry.state == "failed" else "retry", problem)
     text = f"inbox {entry.key}: {entry.type} is {entry.state}; what comes now is too late to run"
-    return answers.unsuccessful(entry, attempt, "failed", Problem(kind="error", type="Refused", text=text, effect=effect))
+    return answers.unsuccessful(
+        entry, attempt, "failed", Problem(kind="error", type="Refused", text=text, effect=effect)
+    )
 
 
 def effect_of(entry: Entry) -> Any:

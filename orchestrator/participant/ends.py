@@ -18,8 +18,8 @@ from orchestrator.participant.outcomes import (
     Lost,
     Outcome,
     Postponed,
-    RecheckFailed,
     Rechecked,
+    RecheckFailed,
     Succeeded,
     UndoEarly,
     UndoEnded,
@@ -182,9 +182,7 @@ async def _store_undone(unit: Unit, entry: Entry, call: Call, outcome: UndoEnded
     if call.options.in_doubt == "pin":
         after = replace(after, row=replace(after.row, recheck=False))  # No late request can contradict a pinned answer.
     due_at = unit.after(call.options.longest_delay_s) if after.row.recheck else None
-    after = unit.put(
-        replace(after, due_at=due_at, problem=None, problem_type=None, problem_text=None)
-    )
+    after = unit.put(replace(after, due_at=due_at, problem=None, problem_type=None, problem_text=None))
     unit.publish(outcome.events)
     unit.send(answers.undone(after))
 

@@ -102,7 +102,7 @@ class Entry:
     problem_type: str | None = None
     problem_text: str | None = None
     reply_to: str
-    nonce: str | None = None
+    nonce: str
     traceparent: str | None = None
     undo_attempt: int = 0
     undo_traceparent: str | None = None

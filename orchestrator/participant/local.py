@@ -33,7 +33,7 @@ async def run_command(
         store_verdict(unit, entry, verdict)
         return
     attributes = spans.process_attributes(
-        request.at.topic, unit.service.name, request.at.id, request.at.key, **{"amends.operation_key": request.key}
+        request.at.topic, unit.service.name, request.at.id, request.at.key, more={"amends.operation_key": request.key}
     )
     with spans.handling(f"process {request.type}", request.traceparent, attributes):
         async with asyncio.timeout(LOCAL_SECONDS_MAX):
@@ -102,7 +102,8 @@ async def run_undo(
     if entry.reply is None:
         text = (
             f"inbox {entry.key}: nobody knows whether {entry.type} happened: its row is past the horizon of "
-            f"{limits.INBOX_HORIZON_S // 86_400} days. Look at this service's own tables, then `amends skip` or `amends retry`."
+            f"{limits.INBOX_HORIZON_S // 86_400} days. Look at this service's own tables, then type `amends skip` or "
+            f"`amends retry`."
         )
         unit.send(answers.not_undone(entry, "failed", Problem(kind="error", type="InboxForgot", text=text)))
         return
@@ -111,7 +112,7 @@ async def run_undo(
         unit.send(answers.not_undone(entry, outcome, problem_of(verdict)))
         return
     attributes = spans.process_attributes(
-        unit.service.command_topic, unit.service.name, key=entry.saga_id, **{"amends.operation_key": entry.key}
+        unit.service.command_topic, unit.service.name, key=entry.saga_id, more={"amends.operation_key": entry.key}
     )
     with spans.handling(f"undo {entry.type}", traceparent, attributes, undone_of=entry.traceparent):
         async with asyncio.timeout(LOCAL_SECONDS_MAX):
@@ -129,7 +130,7 @@ async def run_undo(
 
 
 def encoded_reply(handler: AnyHandler, value: Any) -> bytes:
-    """The bytes of what a handler returned. Raises ValidationError or PayloadError if that is no reply of its command."""
+    """The bytes of what a handler returned. Raises ValidationError or PayloadError if it is no reply of its command."""
     adapter = reply_adapter(handler.command)
     checked = adapter.validate_python(value)
     return avro.encode(reply_type(handler.command), adapter.dump_python(checked, mode="json"))

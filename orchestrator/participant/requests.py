@@ -18,6 +18,7 @@ from orchestrator.errors import PayloadError
 from orchestrator.messaging import avro
 from orchestrator.messaging.control import Settled, Undo
 from orchestrator.messaging.envelope import Envelope, Unreadable
+from orchestrator.messaging.outgoing import ReturnAddress
 from orchestrator.participant.handlers import AnyHandler, EventHandler, Participant
 from orchestrator.problems import Problem
 
@@ -33,7 +34,7 @@ class CommandRequest:
     type: str
     attempt: int
     reply_to: str
-    nonce: str | None
+    nonce: str
     traceparent: str | None
     expires_at: datetime
     sent_at: datetime
@@ -55,7 +56,7 @@ class UndoRequest:
     attempt: int
     known: Known
     reply_to: str
-    nonce: str | None
+    nonce: str
     traceparent: str | None
     expires_at: datetime
     sent_at: datetime
@@ -119,7 +120,18 @@ def read(message: Envelope | Unreadable, participant: Participant[Any], event_to
 
 def dead(message: Envelope, error: str) -> DeadRequest:
     """A message of ours that can't be handled whoever tries."""
-    names = ("id", "type", "kind", "saga_id", "operation_key", "attempt", "reply_to", "outcome", "expires_at", "channel")
+    names = (
+        "id",
+        "type",
+        "kind",
+        "saga_id",
+        "operation_key",
+        "attempt",
+        "reply_to",
+        "outcome",
+        "expires_at",
+        "channel",
+    )
     headers = {name: getattr(message, name) for name in (*names, "traceparent")}
     return _dead(message, message.key, headers, message.payload, error)
 
@@ -174,14 +186,15 @@ def _event(message: Envelope, participant: Participant[Any]) -> EventRequest | N
 
 
 def _command(message: Envelope, participant: Participant[Any]) -> CommandRequest:
+    to = ReturnAddress.of(message)
     command, handler, refusal = _understood(message.type, message.payload, participant)
     return CommandRequest(
-        key=_needed(message, "operation_key"),
-        saga_id=message.saga_id or message.key,
+        key=to.operation_key,
+        saga_id=to.saga_id,
         type=message.type,
-        attempt=message.attempt,
-        reply_to=_reply_to(message),
-        nonce=message.nonce,
+        attempt=to.attempt,
+        reply_to=to.reply_to,
+        nonce=to.nonce,
         traceparent=message.traceparent,
         expires_at=_expires_at(message),
         sent_at=_sent_at(message),
@@ -195,18 +208,18 @@ def _command(message: Envelope, participant: Participant[Any]) -> CommandRequest
 
 
 def _undo(message: Envelope, participant: Participant[Any]) -> UndoRequest:
-    undo = Undo.decode(message.payload)
+    to, undo = ReturnAddress.of(message), Undo.decode(message.payload)
     command, handler, refusal = _understood(message.type, undo.command, participant)
     if message.outcome not in ("done", "unknown"):
         raise ValueError(f"an undo says outcome done or unknown, not {message.outcome!r}")
     return UndoRequest(
-        key=_needed(message, "operation_key"),
-        saga_id=message.saga_id or message.key,
+        key=to.operation_key,
+        saga_id=to.saga_id,
         type=message.type,
-        attempt=message.attempt,
+        attempt=to.attempt,
         known="done" if message.outcome == "done" else "unknown",
-        reply_to=_reply_to(message),
-        nonce=message.nonce,
+        reply_to=to.reply_to,
+        nonce=to.nonce,
         traceparent=message.traceparent,
         expires_at=_expires_at(message),
         sent_at=datetime.fromtimestamp(undo.sent_at_us / 1e6, UTC),
@@ -257,21 +270,6 @@ def parsed_command(handler: AnyHandler, body: bytes) -> Command[Any]:
 def parsed_reply(handler: AnyHandler, reply: bytes) -> Any:
     """A stored reply, read again. Raises PayloadError or ValidationError."""
     return reply_adapter(handler.command).validate_json(json.dumps(avro.decode(reply)))
-
-
-def _needed(message: Envelope, name: str) -> str:
-    value = getattr(message, name)
-    if not value:
-        raise ValueError(f"a {message.kind} without header {name}")
-    return str(value)
-
-
-def _reply_to(message: Envelope) -> str:
-    text = _needed(message, "reply_to")
-    topic, slash, partition = text.rpartition("/")
-    if not (topic and slash and partition.isdecimal()):
-        raise ValueError(f"reply_to {text!r} is not <topic>/<partition>")
-    return text
 
 
 def _sent_at(message: Envelope) -> datetime:

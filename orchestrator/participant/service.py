@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from orchestrator.contracts import Event
+from orchestrator.messaging.events import event_row
+from orchestrator.messaging.topics import Topics as TopicNames
 from orchestrator.participant import spans
 from orchestrator.participant.breaker import SharedBreaker
 from orchestrator.participant.connection import InboxConnection, Lane, SessionMaker
@@ -41,7 +43,7 @@ class Service:
     """One participant in this process."""
 
     participant: Participant[Any]
-    topic_prefix: str = ""
+    topics_named: TopicNames = field(default_factory=TopicNames)
     deps: Any = None
     topics: Topics = field(default_factory=Topics)
     breaker_of: Callable[[External], SharedBreaker | None] = lambda _options: None
@@ -52,7 +54,13 @@ class Service:
 
     @property
     def command_topic(self) -> str:
-        return f"{self.topic_prefix}{self.name}.commands"
+        return self.topics_named.commands(self.name)
+
+    @property
+    def event_topics(self) -> frozenset[str]:
+        """Full names of the topics whose events this participant follows."""
+        handlers = self.participant.event_handlers.values()
+        return frozenset(self.topics_named.events(handler.event.__topic__) for handler in handlers)
 
     def handling(self, *, key: str, attempt: int, saga_id: str, expires_at: datetime | None) -> Handling[Any]:
         """For a call out."""
@@ -81,8 +89,4 @@ class Service:
 
     def event_row(self, event: Event) -> Row:
         """The outbox row of a published event, in the current trace."""
-        row = event.__outbox__()
-        traceparent = spans.traceparent()
-        if traceparent is None or "traceparent" in row.headers:
-            return row
-        return replace(row, headers={**row.headers, "traceparent": traceparent})
+        return event_row(event, topics=self.topics_named, traceparent=spans.traceparent())

@@ -56,7 +56,9 @@ def traceparent() -> str | None:
     return carrier.get("traceparent")
 
 
-def process_attributes(topic: str, service: str, message_id: str = "", key: str = "", **more: str | int) -> Attributes:
+def process_attributes(
+    topic: str, service: str, message_id: str = "", key: str = "", more: Attributes | None = None
+) -> Attributes:
     """Names of OpenTelemetry's messaging conventions."""
     attributes: Attributes = {
         "messaging.system": "kafka",
@@ -69,7 +71,7 @@ def process_attributes(topic: str, service: str, message_id: str = "", key: str 
         attributes["messaging.message.id"] = message_id
     if key:
         attributes["messaging.kafka.message.key"] = key
-    return attributes | more
+    return attributes | (more or {})
 
 
 def _links(traceparent_text: str) -> list[Link]:

@@ -26,7 +26,7 @@ from outbox_relay import Row, table
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from orchestrator.participant.calls import Call
+    from orchestrator.participant.external import Call
 
 
 class TransactionSpoiled(AmendsError):
@@ -40,7 +40,7 @@ class TransactionSpoiled(AmendsError):
 
 
 class Unit:
-    """One transaction. `now` is the database's time under the locks, `anchor` our monotonic time before it was asked."""
+    """One transaction. `now`: the database's time under the locks; `anchor`: our monotonic time before it was asked."""
 
     def __init__(self, service: Service, lane: Lane, connection: InboxConnection) -> None:
         self.service = service
@@ -48,6 +48,8 @@ class Unit:
         self.now = datetime.min
         self.anchor = time.monotonic()
         self.calls: list[Call] = []
+        self.new_events: dict[str, bool] = {}  # events that were not here yet -> whether they wait
+        self.held_events: set[str] = set()
         self._sessions = lane.sessions
         self._entries: dict[str, Entry] = {}
         self._placeholders: list[str] = []

@@ -27,7 +27,7 @@ CREATE TABLE amends.inbox (
     problem_type text,
     problem_text text,                      -- the same for people
     reply_to text NOT NULL,
-    nonce text,
+    nonce text NOT NULL,                    -- proof for the answers; came with the command
     traceparent text,                       -- of the command: an undo's span links to it
     undo_attempt int NOT NULL DEFAULT 0,    -- an undo was asked for; with `running` it waits
     undo_traceparent text,
