@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString
 
@@ -106,7 +106,7 @@ async def all_of(*tasks: "asyncio.Task[None]", watching: Shop) -> None:
             task.cancel()
 
 
-async def until(reached: Any) -> None:
+async def until(reached: Callable[[], bool]) -> None:
     """A bounded wait: what is not there then is for the auditor to judge."""
     deadline_s = time.monotonic() + END_PATIENCE_S
     while not reached() and time.monotonic() < deadline_s:
@@ -133,7 +133,7 @@ def say(line: str) -> None:
 async def interruptible(options: Options) -> int:
     """The demo as a task that Ctrl-C cancels, so that its children are ended in order."""
     task = asyncio.create_task(demo(options))
-    on_stop_signals(asyncio.get_running_loop(), task.cancel)
+    on_stop_signals(asyncio.get_running_loop(), lambda: stop(task))
     try:
         return await task
     except asyncio.CancelledError:
@@ -142,6 +142,10 @@ async def interruptible(options: Options) -> int:
     except (AmendsError, ProcessEnded, RuntimeError) as error:
         say(f"the demo broke off: {error}")
         return EXIT_BROKEN
+
+
+def stop(task: "asyncio.Task[int]") -> None:
+    task.cancel()
 
 
 if __name__ == "__main__":

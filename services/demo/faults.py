@@ -109,7 +109,7 @@ class Faults:
         waiting = list(look.outbox_seqs)
 
         async def delivered() -> bool:
-            return (await self._eye.ask(STILL_IN_OUTBOX, (waiting,)))[0][0] == 0
+            return not (await self._eye.ask(STILL_IN_OUTBOX, (waiting,)))[0][0]
 
         await self._kill("relay", look, look.stages, delivered)
 

@@ -76,9 +76,8 @@ def text(run: Run) -> str:
 
 
 def outcomes_text(run: Run) -> str:
-    lines = [
-        f"{run.audit.ledgers['placed']} checkouts in {run.seconds:.0f} s, at least {run.open_least} open at any time"
-    ]
+    placed = run.audit.ledgers["placed"]
+    lines = [f"{placed} checkouts in {run.seconds:.0f} s, at least {run.open_least} open at any time"]
     lines += [f"  {count:5}  {name.replace('_', ' ')}" for name, count in sorted(run.outcomes.items(), key=by_count)]
     if run.seconds > SECONDS_MAX:
         lines.append(f"  That is more than the {SECONDS_MAX:.0f} s that it should take: this machine is slow or busy.")
@@ -100,17 +99,17 @@ def faults_text(run: Run) -> str:
 
 
 def ledgers_text(sums: Mapping[str, Any]) -> str:
-    kept = sums["captured_cents"] - sums["refunded_cents"]
+    captured, refunded = sums["captured_cents"], sums["refunded_cents"]
+    gateway = f"captured {euros(captured)} - refunded {euros(refunded)} = {euros(captured - refunded)}"
     return "\n".join(
         [
             "The books",
-            f"  gateway    captured {euros(sums['captured_cents'])} - refunded {euros(sums['refunded_cents'])}"
-            f" = {euros(kept)}; paid orders come to {euros(sums['owed_cents'])}",
+            f"  gateway    {gateway}; paid orders come to {euros(sums['owed_cents'])}",
             f"  payments   {sums['booked_by_payments']} booked and not refunded",
-            f"  stock      {sums['things_off_the_shelves']} things have left the shelves; {sums['things_sold']} were sold",
+            f"  stock      {sums['things_off_the_shelves']} things left the shelves; {sums['things_sold']} were sold",
             f"  shipping   {sums['shipments']} shipments stand",
             f"  analytics  {sums['events_consumed']} events consumed; {sums['placed']} orders were placed",
-            f"  {sums['double_attempts']} charges and refunds were attempted more than once, and booked once by their key",
+            f"  {sums['double_attempts']} charges and refunds were attempted again, and by their key booked once",
         ]
     )
 

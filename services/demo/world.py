@@ -76,9 +76,8 @@ async def prepare(running: RunningStack, options: Options) -> World:
     """Drop the former run's databases and make this one's, with all tables and goods on the shelves."""
     options.folder.mkdir(parents=True, exist_ok=True)
     run = f"{time.strftime('%H%M%S')}_{secrets.token_hex(2)}"
-    urls = {
-        name: with_database(running.stack.database_url, f"shop_{run}_{name}") for name in ("orchestrator", *SERVICES)
-    }
+    admin_url = running.stack.database_url
+    urls = {name: with_database(admin_url, f"shop_{run}_{name}") for name in ("orchestrator", *SERVICES)}
     ports = take(["gateway"], VarDir.at(options.var), cache_dir())
     world = World(run, options.folder, running.stack, urls, ports["gateway"])
     await asyncio.to_thread(forget_former_run, world)
@@ -105,7 +104,7 @@ def create_databases(world: World) -> None:
 
 
 async def migrate(world: World) -> None:
-    """Make the runtime's tables and topics, as a deploy would: `amends migrate`. Raises RuntimeError with what it said."""
+    """Make the runtime's tables and topics, as a deploy would. Raises RuntimeError with what `amends migrate` said."""
     outputs = await asyncio.gather(*(migrated(world, name) for name in world.urls))
     failed = [output for code, output in outputs if code != 0]
     if failed:
