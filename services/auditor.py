@@ -115,7 +115,7 @@ def read_books(world: Mapping[str, Any]) -> Books:
 
 
 def read_placed(path: Path) -> list[Placed]:
-    """The driver's list. Half a line at the end was never acted on: the driver starts a saga after its line is whole."""
+    """The driver's list. A half line at its end was never acted on: the driver writes before it starts."""
     lines = [line for line in path.read_text().split("\n")[:-1] if line]
     return [placed(json.loads(line)) for line in lines]
 
