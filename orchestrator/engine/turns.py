@@ -142,7 +142,7 @@ class Turns:
             return
         wake_us = None if turn.next_timer is None else turn.next_timer.due_us
         stored_wake = journal.LOAD_NOW_US if live.pending_steps() or live.abandoned_steps() else wake_us
-        writes.journal.append(journal.Row(row.saga_no, pos, stored_wake, body))
+        writes.turns.append(journal.Row(row.saga_no, pos, stored_wake, body))
         writes.wakes[row.saga_no] = (row.id, wake_us)
         writes.outbox.extend(leaving)
         if pos == 0:

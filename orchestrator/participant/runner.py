@@ -44,7 +44,7 @@ class Settings(Protocol):
     """What a participant needs of orchestrator.settings."""
 
     @property
-    def database_url(self) -> str: ...
+    def database_url(self) -> SecretStr: ...
     @property
     def kafka_bootstrap_servers(self) -> str: ...
     @property
@@ -74,7 +74,7 @@ class Runner:
             await kafka.check_topics()
             if self._participant.lifespan is not None:
                 self._service.deps = await stack.enter_async_context(self._participant.lifespan())
-            process = _Process(self._service, self._settings.database_url)
+            process = _Process(self._service, self._settings.database_url.get_secret_value())
             stack.push_async_callback(process.close)
             await process.prepare()
             await self._work(stop, kafka, process)
