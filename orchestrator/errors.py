@@ -15,7 +15,8 @@ AmendsError
 │                             the saga is quarantined, nothing was emitted: deploy the fix, unblock
 ├── DefinitionError           a class, function or app is declared wrongly: raised at import or start, never later
 ├── PayloadError              a value can't travel: not encodable, too large, NaN, NUL, of an unknown schema
-└── DependencyError           Postgres or Kafka is not as we need it: says which setting, and what to do
+├── DependencyError           Postgres or Kafka is not as we need it: says which setting, and what to do
+└── LocalStackError           the local stack (orchestrator/local) could not be started or stopped
 
 The one rule: **raise a Failure to say "it did not happen". Whatever else comes out of a step or a handler that calls
 out may have happened, and will be undone.** (A local handler and a transactional step roll back: always definite.)
@@ -284,6 +285,10 @@ class PayloadError(AmendsError):
 
 class DependencyError(AmendsError):
     """Postgres or Kafka is missing, too old or set up in a way that would hurt."""
+
+
+class LocalStackError(AmendsError):
+    """The local stack could not be started or stopped: says what was left as it was, and what to type."""
 
 
 def failure_named(wire_name: str) -> type[Failure] | None:

@@ -1,0 +1,55 @@
+# The verbs of this project. Each makes .venv as far as it is missing (compose/bootstrap.sh) and needs no cleaning.
+#
+#   make demo      the whole of it in 90 seconds: real Kafka, real Postgres, checkouts, kills, and the books checked
+#   make up, down  the local stack for play; its addresses are printed and stand in var/stack.json
+#   make check     static checks, types, imports, and the pure tests
+#   make test      check, the tests on real servers, and the demo in its fast mode
+#   make test-all  what takes longer: crash points, restarts, wipes, mutants
+#   make bench     rates and costs a step, as ratios within one run
+#   make mutants   each planted bug must turn a test red
+#   make lock      write the two locks of Python packages (needs uv)
+
+SHELL := bash
+DEMO := compose/bootstrap.sh demo
+DEV := compose/bootstrap.sh dev
+TEST_WORKERS ?= 2
+
+.PHONY: demo up down check test test-all bench mutants lock
+
+demo:
+	@exec $(DEMO) -m services.demo
+
+up:
+	@exec $(DEMO) -m orchestrator.local up --var var
+
+down:
+	@exec $(DEMO) -m orchestrator.local down --var var
+
+check:
+	@$(DEV)
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m ruff format --check .
+	.venv/bin/python -m mypy
+	.venv/bin/python -c "from importlinter.cli import lint_imports_command as lint; lint()" --cache-dir var/import-linter
+	.venv/bin/python -m pytest -q -n $(TEST_WORKERS) tests/unit
+
+test: check
+	.venv/bin/python -m pytest -q -n $(TEST_WORKERS) -m "not slow and not serial" --ignore=tests/unit
+
+test-all:
+	@$(DEV)
+	.venv/bin/python -m pytest -q -n $(TEST_WORKERS) -m "slow and not serial" || test $$? -eq 5
+	.venv/bin/python -m pytest -q -m serial
+
+bench:
+	@exec $(DEV) -m tests.bench
+
+mutants:
+	@exec $(DEV) -m tests.mutants
+
+lock:
+	uv pip compile pyproject.toml --extra local --group demo $(LOCK_OPTIONS) -o requirements.lock
+	uv pip compile pyproject.toml --extra local --extra otlp --group dev $(LOCK_OPTIONS) -c requirements.lock \
+	    -o requirements-dev.lock
+
+LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
