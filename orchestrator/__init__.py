@@ -1,86 +1,106 @@
-"""Amends: the public surface. Everything an author imports comes from here, from `orchestrator.testing` or from `outbox_relay`.
+"""Amends: durable sagas for Python. Everything an author imports comes from here, from `orchestrator.testing` or from
+`outbox_relay`.
 
 Two rules to read any saga by:
   await       the saga may sleep here: seconds or weeks, over crashes and deploys
   no await    it is written together with this turn, in the same transaction
 
-Each name is imported at its first use: so a process of sagas does not import the participants' kit, nor a web app the
-saga loop, and `outbox_relay` may stand by itself.
+Names are loaded when they are first used, so that a process loads only what it needs: a participant no core, a relay
+neither. Type checkers see the imports below.
 """
 
-import importlib
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.app import App as App
-    from orchestrator.client import Client as Client
-    from orchestrator.client import Description as Description
-    from orchestrator.client import Started as Started
-    from orchestrator.client import SyncClient as SyncClient
-    from orchestrator.contracts import Command as Command
-    from orchestrator.contracts import Event as Event
-    from orchestrator.contracts import Message as Message
-    from orchestrator.core.saga import Saga as Saga
-    from orchestrator.core.saga_type import SagaType as SagaType
-    from orchestrator.core.saga_type import saga as saga
-    from orchestrator.core.step_context import StepContext as StepContext
-    from orchestrator.core.step_context import current_step as current_step
-    from orchestrator.core.undo import Scope as Scope
-    from orchestrator.errors import AmendsError as AmendsError
-    from orchestrator.errors import DefinitionError as DefinitionError
-    from orchestrator.errors import Failure as Failure
-    from orchestrator.errors import Misuse as Misuse
-    from orchestrator.errors import OperationError as OperationError
-    from orchestrator.errors import OperationFailed as OperationFailed
-    from orchestrator.errors import RequestError as RequestError
-    from orchestrator.errors import SagaFailed as SagaFailed
-    from orchestrator.errors import SagaIdTaken as SagaIdTaken
-    from orchestrator.errors import SagaNotFound as SagaNotFound
-    from orchestrator.errors import TimedOut as TimedOut
-    from orchestrator.errors import Transient as Transient
-    from orchestrator.participant import Breaker as Breaker
-    from orchestrator.participant import Handling as Handling
-    from orchestrator.participant import Participant as Participant
-    from orchestrator.participant import Transaction as Transaction
-    from orchestrator.retry import Retry as Retry
+    from orchestrator.app import App
+    from orchestrator.client import Client, Description, Started, SyncClient
+    from orchestrator.contracts import Command, Event, Message
+    from orchestrator.core.saga import Saga, Scope
+    from orchestrator.core.saga_type import SagaType, saga
+    from orchestrator.core.step_context import StepContext, current_step
+    from orchestrator.errors import (
+        AmendsError,
+        DefinitionError,
+        DependencyError,
+        Failure,
+        Misuse,
+        OperationError,
+        OperationFailed,
+        PayloadError,
+        RequestError,
+        SagaFailed,
+        SagaIdTaken,
+        SagaNotFound,
+        TimedOut,
+        Transient,
+        UnknownFailure,
+    )
+    from orchestrator.participant import Breaker, Handling, Participant, Transaction
+    from orchestrator.retry import Retry
 
-_HOMES: dict[str, tuple[str, ...]] = {
-    "orchestrator.app": ("App",),
-    "orchestrator.client": ("Client", "Description", "Started", "SyncClient"),
-    "orchestrator.contracts": ("Command", "Event", "Message"),
-    "orchestrator.core.saga": ("Saga",),
-    "orchestrator.core.saga_type": ("SagaType", "saga"),
-    "orchestrator.core.step_context": ("StepContext", "current_step"),
-    "orchestrator.core.undo": ("Scope",),
-    "orchestrator.errors": (
-        "AmendsError",
-        "DefinitionError",
-        "Failure",
-        "Misuse",
-        "OperationError",
-        "OperationFailed",
-        "RequestError",
-        "SagaFailed",
-        "SagaIdTaken",
-        "SagaNotFound",
-        "TimedOut",
-        "Transient",
-    ),
-    "orchestrator.participant": ("Breaker", "Handling", "Participant", "Transaction"),
-    "orchestrator.retry": ("Retry",),
+_ERRORS = (
+    "AmendsError DefinitionError DependencyError Failure Misuse OperationError OperationFailed PayloadError RequestError "
+    "SagaFailed SagaIdTaken SagaNotFound TimedOut Transient UnknownFailure"
+)
+_HOMES: dict[str, str] = {
+    "App": "orchestrator.app",
+    **dict.fromkeys(("Client", "Description", "Started", "SyncClient"), "orchestrator.client"),
+    **dict.fromkeys(("Command", "Event", "Message"), "orchestrator.contracts"),
+    **dict.fromkeys(("Saga", "Scope"), "orchestrator.core.saga"),
+    **dict.fromkeys(("SagaType", "saga"), "orchestrator.core.saga_type"),
+    **dict.fromkeys(("StepContext", "current_step"), "orchestrator.core.step_context"),
+    **dict.fromkeys(_ERRORS.split(), "orchestrator.errors"),
+    **dict.fromkeys(("Breaker", "Handling", "Participant", "Transaction"), "orchestrator.participant"),
+    "Retry": "orchestrator.retry",
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = list(_HOME_OF)  # noqa: PLE0605  # one list; a test holds it against the imports above
+__all__ = [
+    "AmendsError",
+    "App",
+    "Breaker",
+    "Client",
+    "Command",
+    "DefinitionError",
+    "DependencyError",
+    "Description",
+    "Event",
+    "Failure",
+    "Handling",
+    "Message",
+    "Misuse",
+    "OperationError",
+    "OperationFailed",
+    "Participant",
+    "PayloadError",
+    "RequestError",
+    "Retry",
+    "Saga",
+    "SagaFailed",
+    "SagaIdTaken",
+    "SagaNotFound",
+    "SagaType",
+    "Scope",
+    "Started",
+    "StepContext",
+    "SyncClient",
+    "TimedOut",
+    "Transaction",
+    "Transient",
+    "UnknownFailure",
+    "current_step",
+    "saga",
+]
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
+    home = _HOMES.get(name)
     if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(home), name)
+        raise AttributeError(f"module 'orchestrator' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF})
+    return sorted({*globals(), *__all__})
