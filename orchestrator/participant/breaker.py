@@ -19,8 +19,6 @@ from uuid import uuid4
 from orchestrator.errors import DefinitionError, Failure
 
 if TYPE_CHECKING:
-    import pybreaker
-
     from orchestrator.participant.connection import Lane
 
 _LOG = logging.getLogger("amends.participant")
@@ -172,7 +170,7 @@ class SharedBreaker:
             _LOG.info("breaker %s of %s: closed by the trial call", self.definition.name, self._participant)
 
     def _tell(self, error: BaseException | None) -> None:
-        with contextlib.suppress(BaseException if error is not None else ()), self._machine.calling():
+        with contextlib.suppress(Exception), self._machine.calling():
             if error is not None:
                 raise error
 

@@ -86,7 +86,9 @@ class InboxConnection(psycopg.AsyncConnection[Any]):
 def _refuse_transaction_words(connection: Any, query: Any) -> None:
     if not getattr(connection, "lent", False):
         return
-    text = query if isinstance(query, str) else query.decode() if isinstance(query, bytes) else query.as_string(connection)
+    text = (
+        query if isinstance(query, str) else query.decode() if isinstance(query, bytes) else query.as_string(connection)
+    )
     words = text.lstrip()[:60].upper().rstrip(";").split()
     if not words or words[0].rstrip(";") not in _ENDS_A_TRANSACTION:
         return
@@ -200,7 +202,7 @@ def is_connection_loss(error: BaseException) -> bool:
     """The server is gone, restarting, or ended our session; or there is no telling whether the COMMIT happened."""
     state = sqlstate_of(error) or ""
     if state:
-        return state[:2] in ("08", "53", "57") and state != "57014" or state in ("25006", "25P03")
+        return (state[:2] in ("08", "53", "57") and state != "57014") or state in ("25006", "25P03")
     while error is not None:
         if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
             return True
