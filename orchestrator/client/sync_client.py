@@ -22,7 +22,7 @@ from outbox_relay.connections import is_async
 if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
 
-    from orchestrator.core.saga import SagaType
+    from orchestrator.core.saga_type import SagaType
     from outbox_relay.connections import Sync
 
 _I = TypeVar("_I")
