@@ -11,7 +11,8 @@ import os
 import signal
 import threading
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, cast, get_args
 
 Action = Literal["kill", "stop", "raise", "log"]
 
@@ -42,21 +43,21 @@ def failpoint(name: str) -> None:
 
 def arm(spec: str, log_path: str | None = None) -> None:
     """Arm from a specification (see above); an empty one only logs. Raises ValueError for an unknown action."""
-    global _armed, _log_path
+    global _armed, _log_path  # noqa: PLW0603  # one comparison with a global is all that production pays
     armed = {}
     for part in filter(None, spec.split(",")):
         name, _, what = part.partition("=")
         action, _, at = what.partition("@")
-        if action not in ("kill", "stop", "raise", "log"):
+        if action not in get_args(Action):
             raise ValueError(f"AMENDS_FAILPOINTS: {part!r}: the action is kill, stop, raise or log")
-        armed[name] = _Armed(action, int(at or 1))
+        armed[name] = _Armed(cast("Action", action), int(at or 1))
     _armed, _log_path = armed, log_path
     _logged.clear()
 
 
 def disarm() -> None:
     """Back to production."""
-    global _armed
+    global _armed  # noqa: PLW0603
     _armed = None
 
 
@@ -83,7 +84,7 @@ def _reached(name: str) -> None:
 def _log(name: str) -> None:
     if _log_path is not None and name not in _logged:
         _logged.add(name)
-        with open(_log_path, "a", encoding="utf-8") as log:
+        with Path(_log_path).open("a", encoding="utf-8") as log:
             log.write(f"{name}\n")
 
 

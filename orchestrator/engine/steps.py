@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,8 @@ from orchestrator.errors import TimedOut
 from orchestrator.problems import Problem, problem_of
 
 log = logging.getLogger("orchestrator.engine.steps")
+
+Lifespan = Callable[[], AbstractAsyncContextManager[object]]
 
 THREADS_MAX = 32
 CLOSE_S = 5.0
@@ -52,8 +55,11 @@ class _Run:
 class StepRunner:
     """Start steps from the main loop; each end is handed to `ended` from another thread."""
 
-    def __init__(self, databases: Mapping[str, str], ended: Callable[[StepEnd], None]) -> None:
-        self._databases, self._ended = databases, ended
+    def __init__(
+        self, databases: Mapping[str, str], ended: Callable[[StepEnd], None], lifespan: Lifespan | None = None
+    ) -> None:
+        self._databases, self._ended, self._lifespan = databases, ended, lifespan
+        self._opened = AsyncExitStack()
         self._running: set[tuple[str, int]] = set()
         self._unkept: dict[tuple[str, int], StepEnd] = {}
         self._lock = threading.Lock()
@@ -61,6 +67,12 @@ class StepRunner:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="amends-steps", daemon=True)
         self._thread.start()
+
+    def open(self) -> None:
+        """Enter the app's lifespan, on the loop that async steps run on. Raises what it raises."""
+        if self._lifespan is not None:
+            opening = self._opened.enter_async_context(self._lifespan())
+            asyncio.run_coroutine_threadsafe(opening, self._loop).result()
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -94,9 +106,7 @@ class StepRunner:
         with self._lock:
             if key in self._running:
                 return
-        self._ended(
-            StepEnd(key=key, saga_no=saga_no, saga_id=saga_id, seq=seq, attempt=attempt, problem=STEP_LOST)
-        )
+        self._ended(StepEnd(key=key, saga_no=saga_no, saga_id=saga_id, seq=seq, attempt=attempt, problem=STEP_LOST))
 
     def kept(self, key: tuple[str, int]) -> None:
         """The result is in the journal (or nobody waits for it any more)."""
@@ -106,6 +116,10 @@ class StepRunner:
     def close(self) -> None:
         """Stop without waiting for what still runs: its successor will run it again under its key."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        try:
+            asyncio.run_coroutine_threadsafe(self._opened.aclose(), self._loop).result(CLOSE_S)
+        except TimeoutError:
+            log.warning("the app's lifespan did not close within %s s", CLOSE_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(CLOSE_S)
 

@@ -33,7 +33,7 @@ from orchestrator.engine.poison import POISON_CLASSES, Watchdog, singly
 from orchestrator.engine.processing import Known, Processing, Work
 from orchestrator.engine.recovery import Recovery, raise_all_epochs
 from orchestrator.engine.shards import Watcher
-from orchestrator.engine.steps import StepEnd, StepRunner
+from orchestrator.engine.steps import Lifespan, StepEnd, StepRunner
 from orchestrator.engine.topology import Topology
 from orchestrator.engine.turns import Turns
 from orchestrator.engine.wakeups import Wakeups
@@ -56,6 +56,7 @@ class Worker:
         registry: Registry,
         *,
         databases: Mapping[str, str] | None = None,
+        lifespan: Lifespan | None = None,
         name: str = "",
     ) -> None:
         self._settings = settings
@@ -71,7 +72,7 @@ class Worker:
         self._registry = registry
         self._cache = Cache(registry)
         self._wakeups, self._watermarks = Wakeups(), Watermarks()
-        self._steps = StepRunner({"default": self._url, **(databases or {})}, self._step_ended)
+        self._steps = StepRunner({"default": self._url, **(databases or {})}, self._step_ended, lifespan)
         self._watchdog = Watchdog()
         self._connection: psycopg.Connection[Any] | None = None
 
@@ -135,6 +136,7 @@ class Worker:
             backends=self._backends,
             planned=self._bell.set,
         )
+        self._steps.open()
         self._watcher.start()
         self._intake.start()
         self._ends_watch.start()

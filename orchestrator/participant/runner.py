@@ -13,6 +13,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from pydantic import SecretStr
+
 from orchestrator import limits
 from orchestrator.errors import DependencyError
 from orchestrator.messaging import avro
