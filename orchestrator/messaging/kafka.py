@@ -187,15 +187,10 @@ class GroupConsumer:
         return read
 
     def commit(self, offsets: Mapping[Place, int]) -> bool:
-        """Keep (topic, partition) -> next offset; what is not ours any more is left out, lest its reader be set back.
-
-        False: the group is being shared out anew, nothing was kept. What was handled comes again and meets the inbox.
-        """
-        places = _held(self._consumer, offsets)
-        if not places:
-            return not offsets
-        for place in places:
-            place.offset = offsets[place.topic, place.partition]
+        """Keep (topic, partition) -> next offset. False: the partitions are somebody else's by now; nothing is kept."""
+        if not offsets:
+            return True
+        places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
         try:
             self._consumer.commit(offsets=places, asynchronous=False)
         except KafkaException as error:
@@ -311,6 +306,20 @@ class Admin:
         asked = self._client.describe_configs([resource], request_timeout=CALL_TIMEOUT_S)
         settings = self._result(asked[resource], "reading the settings of the broker")
         return {name: entry.value for name, entry in settings.items() if entry.value is not None}
+
+    def topic_settings(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
+        """The settings of each topic that exists, and its `replication.factor` beside them; for `amends doctor`."""
+        found = self._described(topics)
+        resources = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in found]
+        if not resources:
+            return {}
+        settings: dict[str, dict[str, str]] = {}
+        for resource, future in self._client.describe_configs(resources, request_timeout=CALL_TIMEOUT_S).items():
+            entries = self._result(future, f"reading the settings of topic {resource.name}")
+            replicas = min(len(partition.replicas) for partition in found[resource.name].partitions)
+            given = {name: entry.value for name, entry in entries.items() if entry.value is not None}
+            settings[resource.name] = given | {"replication.factor": str(replicas)}
+        return settings
 
     def _described(self, topics: Iterable[str]) -> dict[str, TopicDescription]:
         names = list(topics)
