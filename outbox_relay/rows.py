@@ -6,7 +6,10 @@ every header is text, a NULL column is a header with a null value, and the parti
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
+
+KEYS_CACHED_MAX = 16_384  # a saga's id is hashed for each of its messages, at 15 us for 36 characters
 
 # Columns that travel as headers of their own name, in this order, after `id`, `type` and `seq`.
 HEADER_COLUMNS = (
@@ -15,7 +18,7 @@ HEADER_COLUMNS = (
     "operation_key",  # saga_uid:run:seq
     "attempt",  # decimal, from 1
     "reply_to",  # topic/partition that the answer goes to
-    "outcome",  # of a reply: succeeded, failed, retry, conflict; of an undone: undone, failed, retry; of an undo: done, unknown
+    "outcome",  # reply: succeeded, failed, retry, conflict; undone: undone, failed, retry; undo: done, unknown
     "nonce",  # proof that the reply answers a command of ours; echoed
     "expires_at",  # ISO 8601 in UTC: not begun after this
     "channel",
@@ -48,7 +51,7 @@ class Publishable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """A row as the relay reads it, by polling or from the replication stream. `headers` in the order of HEADER_COLUMNS."""
+    """A row as the relay reads it, from the table or from the stream. `headers` in the order of HEADER_COLUMNS."""
 
     seq: int
     id: str
@@ -61,6 +64,7 @@ class StoredRow:
     headers: tuple[str | None, ...]
 
 
+@lru_cache(maxsize=KEYS_CACHED_MAX)
 def murmur2(key: bytes) -> int:
     """Kafka's hash of a key, made positive: `murmur2(key) % partitions` is where its Java clients put the key."""
     m, mask = 0x5BD1E995, 0xFFFFFFFF

@@ -1,0 +1,61 @@
+"""Every limit of the relay that is not a setting, with the reason for its size. A name ends in its unit."""
+
+# A row.
+ROW_BYTES_MAX = 900_000  # payload, key and headers; librdkafka's message.max.bytes is 1,000,000 with its framing
+TYPE_CHARS_MAX = 255  # the column
+HEADER_CHARS_MAX = 4_000
+KEY_CHARS_MAX = 4_000
+TOPIC_CHARS_MAX = 249  # Kafka's own
+
+# Who sends. All in monotonic seconds of one process; no clocks are compared.
+LEASE_S = 6.0  # a holder whose beat stands still this long, while the database answers promptly, is taken over
+BEAT_S = 0.5
+STANDBY_LOOK_S = 0.25
+PROMPT_ANSWER_S = 1.0  # a database that answers later than this expires nobody
+MESSAGE_TIMEOUT_S = 4.0  # librdkafka gives up a message; the net for a process that was stopped
+SEND_WINDOW_S = 1.75  # nothing is given to the producer later than this after the last beat
+DELIVERY_STALL_S = 3.0  # the oldest message is unanswered: purge everything at once, so that no later one passes it
+HOLD_BACK_S = 1.5  # the oldest message is unanswered: give the producer nothing more, it would only be purged
+
+# Memory.
+HELD_ROWS_MAX = 20_000  # rows in memory and in the producer's queue
+HELD_BYTES_MAX = 64 * 1024 * 1024
+TOLD_ROWS_MAX = 20_000  # rows that the stream has told and nobody has taken yet; more are shed and read from the table
+TOLD_BYTES_MAX = 32 * 1024 * 1024
+RECENT_ROWS_MAX = 100_000  # rows read from the table that the stream may still tell; with more, polling goes on
+
+# Reading the table.
+SCAN_ROWS_MAX = 2_000
+SCAN_BYTES_MAX = 16 * 1024 * 1024
+POLL_BUSY_S = 0.002
+POLL_IDLE_S = 0.05
+FULL_SCAN_S = 5.0  # backstop of the floor: a nextval taken before its transaction had an id
+PENDING_ROWS_MAX = 10_000  # how far the ages of pending rows are counted
+
+# Deleting after the ack.
+DELETE_ROWS_MAX = 2_000
+DELETE_DELAY_S = 0.03  # gathers acks; nothing waits for a delete
+DELETE_RETRY_S = 0.2  # decoding ran ahead of visibility: ask again
+
+# The slot.
+WAL_SENDER_TIMEOUT_S = 4.0  # a stopped relay's slot is free again after this long
+STATUS_S = 1.0  # what we tell the walsender at least this often; a third of its patience or less
+CONFIRM_S = 1.0
+SLOT_RETRY_S = 5.0  # the slot could not be made or followed: polling goes on meanwhile
+SLOT_RETRY_MAX_S = 60.0
+
+# Housekeeping.
+KEEP_HOUSE_S = 1.0
+TOPICS_REFRESH_S = 5.0
+SENT_DAYS_AHEAD = 2
+SENT_KEPT_S = 86_400.0
+RESEND_ROWS_MAX = 1_000
+EXTERNAL_ROWS_MAX = 20_000  # rows that are noted at a time and wait for the slot's word
+RESTART_FIRST_S = 0.2
+RESTART_MAX_S = 5.0
+STOP_S = 5.0  # a graceful stop waits this long for the acks of what is in the producer
+
+assert DELIVERY_STALL_S < MESSAGE_TIMEOUT_S, "single messages would time out and later ones of their key pass them"
+assert SEND_WINDOW_S + MESSAGE_TIMEOUT_S < LEASE_S, "a deposed relay could still deliver after its successor began"
+assert BEAT_S * 3 < SEND_WINDOW_S, "two late beats must not stop the sending"
+assert STATUS_S * 3 < WAL_SENDER_TIMEOUT_S
