@@ -1,9 +1,13 @@
 """The Kafka client against a real broker."""
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -16,9 +20,11 @@ from orchestrator.messaging import avro, outgoing
 from orchestrator.messaging.envelope import Envelope, Unreadable
 from orchestrator.messaging.kafka import Admin, GroupConsumer, OffsetOutOfRange, ShardConsumer, TopicMissing
 from orchestrator.messaging.topics import Topics, ensure_topics, register_topics
-from outbox_relay.rows import HEADER_COLUMNS
+from outbox_relay import outbox
+from outbox_relay.rows import HEADER_COLUMNS, murmur2
 from tests.deadlines import deadline, eventually
 
+OUTBOX_SQL = Path(outbox.__file__).parent / "sql/0001_outbox.sql"
 HEADERS = [("id", b"i-1"), ("type", b"T"), ("seq", b"1"), ("kind", b"message"), ("nonce", None)]
 
 
@@ -302,7 +308,7 @@ def test_members_share_the_partitions_and_what_is_revoked_can_be_committed_first
     assert first.commit({revoked[0]: 0}) is False
 
 
-def test_a_member_that_leaves_is_followed_at_once_and_one_that_dies_soon(join, send, topic):
+def test_a_member_that_leaves_is_followed_at_once(join, topic):
     first, second = join(), join()
     first.subscribe([topic], lambda _: None)
     second.subscribe([topic], lambda _: None)
@@ -315,6 +321,33 @@ def test_a_member_that_leaves_is_followed_at_once_and_one_that_dies_soon(join, s
     eventually(both, 20, "both members hold partitions")
     first.close()
     eventually(lambda: second.poll(10, 0.05) or len(second.assignment()) == 3, 5, "the rest has all partitions")
+
+
+MEMBER = """
+import sys
+from orchestrator.messaging.kafka import GroupConsumer
+member = GroupConsumer(sys.argv[1], sys.argv[2], "doomed")
+member.subscribe([sys.argv[3]], lambda places: None)
+while not member.assignment():
+    member.poll(1, 0.1)
+print("joined", flush=True)
+while True:
+    member.poll(1, 0.1)
+"""
+
+
+def test_a_member_that_is_killed_is_followed_soon(join, kafka_bootstrap_servers, topic_prefix, topic):
+    command = [sys.executable, "-c", MEMBER, kafka_bootstrap_servers, f"{topic_prefix}group", topic]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as doomed:
+        try:
+            assert doomed.stdout.readline() == "joined\n"
+            doomed.send_signal(signal.SIGKILL)
+        finally:
+            doomed.kill()
+    member = join()
+    member.subscribe([topic], lambda _: None)
+    # The session of the dead one is 1.5 s; the broker's default would be 45 s.
+    eventually(lambda: member.poll(10, 0.05) or len(member.assignment()) == 3, 10, "all partitions are taken over")
 
 
 def test_a_paused_partition_and_a_seek(join, send, topic):
@@ -369,19 +402,26 @@ def test_polling_leaves_other_threads_alone(shards, topic):
 # ---- topics ----------------------------------------------------------------------------------------------------------
 
 
-def test_an_apps_topics_are_made_and_registered(admin, topic_prefix, database_url):
+def test_an_apps_topics_are_made_and_registered(admin, topic_prefix, database_url, monkeypatch):
     topics = Topics(topic_prefix)
     needed = topics.needed([KafkaBook, KafkaDelivered], shards=6, partitions=2)
     found = ensure_topics(admin, needed)
     assert {name: count for name, (count, _) in found.items()} == needed
     assert ensure_topics(admin, needed) == found
     with psycopg.connect(database_url) as connection:
-        connection.execute("CREATE SCHEMA amends")
-        connection.execute("CREATE TABLE amends.topics (topic text PRIMARY KEY, partitions int, topic_id text)")
+        connection.execute(OUTBOX_SQL.read_text())
         register_topics(connection, {topics.sagas: (1, "old")})
         register_topics(connection, found)
         stored = connection.execute("SELECT topic, partitions, topic_id FROM amends.topics").fetchall()
-    assert {name: (count, topic_id) for name, count, topic_id in stored} == found
+        assert {name: (count, topic_id) for name, count, topic_id in stored} == found
+
+        monkeypatch.setenv("AMENDS_TOPIC_PREFIX", topic_prefix)
+        event_id = outbox.add(connection, KafkaDelivered(number=7))
+        columns = "id, aggregatetype, aggregateid, type, payload, partition, kind, saga_id"
+        (row,) = connection.execute(f"SELECT {columns} FROM amends.outbox").fetchall()
+    payload = avro.encode(KafkaDelivered, {"number": 7})
+    partition = murmur2(b"7") % 2
+    assert row == (event_id, f"{topic_prefix}deliveries", "7", "KafkaDelivered", payload, partition, "event", None)
 
 
 def test_too_few_partitions_name_the_command_to_type(admin, topic_prefix):
