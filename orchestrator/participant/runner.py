@@ -17,7 +17,8 @@ from orchestrator import limits
 from orchestrator.errors import DependencyError
 from orchestrator.messaging import avro
 from orchestrator.messaging.envelope import Envelope, Unreadable
-from orchestrator.messaging.kafka import Admin, GroupConsumer
+from orchestrator.messaging.kafka import GroupConsumer
+from orchestrator.messaging.kafka_admin import Admin
 from orchestrator.messaging.topics import Topics as TopicNames
 from orchestrator.participant import inbox, inbox_events, scan
 from orchestrator.participant.batches import Batches
