@@ -167,7 +167,11 @@ def _undo(operation: Operation, now_us: int) -> Node:
 
 def _attempt(attempt: Attempt) -> Node:
     return Node(
-        f"attempt {attempt.number}", attempt.outcome or "no answer", attempt.begun_us, attempt.ended_us, note=attempt.text
+        f"attempt {attempt.number}",
+        attempt.outcome or "no answer",
+        attempt.begun_us,
+        attempt.ended_us,
+        note=attempt.text,
     )
 
 

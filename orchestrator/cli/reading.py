@@ -1,7 +1,7 @@
 """Look at sagas: ls, show, watch, trace, stuck."""
 
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Annotated, Any, get_args
 
 import typer
@@ -39,9 +39,7 @@ def ls(
     if status is not None and status not in get_args(Status):
         raise typer.BadParameter(f"{status!r} is none of {', '.join(get_args(Status))}", param_hint="--status")
     with CONTEXT.client() as client:
-        rows = client.request(
-            reading.sagas(status=as_status(status) if status else None, type=type_, rows_max=limit)
-        )
+        rows = client.request(reading.sagas(status=as_status(status) if status else None, type=type_, rows_max=limit))
     if wants_json(as_json):
         output.print_json(rows)
         return
@@ -52,7 +50,9 @@ def ls(
 
 
 def stuck(as_json: AsJson = False) -> None:
-    """List sagas that wait for a person: stuck (an undo that can't succeed) or blocked (code that does not fit).
+    """List the sagas that wait for a person.
+
+    Stuck: an undo can't succeed, or a step after the pivot failed. Blocked: the code does not fit the journal.
 
     Example: amends stuck
     """
@@ -68,13 +68,17 @@ def stuck(as_json: AsJson = False) -> None:
         return
     _print_sagas(rows)
     if any(row.status == "stuck" for row in rows):
-        output.say("stuck: mend the cause, then amends retry ID; or amends skip ID --note '…', amends fail ID --note '…'")
+        output.say(
+            "stuck: mend the cause, then amends retry ID; or amends skip ID --note '…', amends fail ID --note '…'"
+        )
     if any(row.status == "blocked" for row in rows):
         output.say("blocked: look with amends show ID, deploy the fix, then amends unblock ID")
 
 
 def show(saga_id: SagaId, as_json: AsJson = False) -> None:
-    """Show one saga: its row, what it waits for, and its journal.
+    """Show one saga and its journal.
+
+    Its row, what it waits for, each turn, and the verbs it was given.
 
     Example: amends show order-7
     """
@@ -119,7 +123,9 @@ def watch(
     saga_id: SagaId,
     as_json: AsJson = False,
 ) -> None:
-    """Follow a saga's journal until it ends; exit code 7 if it did not complete.
+    """Follow a saga's journal until it ends.
+
+    Exit code 7 if it did not complete.
 
     Example: amends watch order-7
     """
@@ -145,7 +151,9 @@ def watch(
 
 
 def trace(saga_id: SagaId, as_json: AsJson = False) -> None:
-    """Draw a saga as a tree, from the database alone: times, attempts, takeovers survived, undos.
+    """Draw a saga as a tree of what happened when.
+
+    From the database alone: times, attempts, takeovers survived, undos, children.
 
     Example: amends trace order-7
     """
@@ -184,11 +192,12 @@ def _print_journal(record: Any) -> None:
 
 def _turn_line(row: Any, started_at: datetime) -> str:
     decided = _decisions_text(row.body[1:])
-    return f"{row.pos:>4}  {_after(row, started_at):>10}  {_entry_text(row.body[0])}{'  ->  ' + decided if decided else ''}"
+    line = f"{row.pos:>4}  {_after(row, started_at):>10}  {_entry_text(row.body[0])}"
+    return f"{line}  ->  {decided}" if decided else line
 
 
 def _after(row: Any, started_at: datetime) -> str:
-    at = datetime.fromtimestamp(int(row.body[0].get("at", 0)) / 1_000_000, timezone.utc)
+    at = datetime.fromtimestamp(int(row.body[0].get("at", 0)) / 1_000_000, UTC)
     return f"+{(at - started_at).total_seconds():.3f}s"
 
 

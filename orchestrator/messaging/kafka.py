@@ -307,6 +307,20 @@ class Admin:
         settings = self._result(asked[resource], "reading the settings of the broker")
         return {name: entry.value for name, entry in settings.items() if entry.value is not None}
 
+    def topic_settings(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
+        """The settings of each topic that exists, and its `replication.factor` beside them; for `amends doctor`."""
+        found = self._described(topics)
+        resources = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in found]
+        if not resources:
+            return {}
+        settings: dict[str, dict[str, str]] = {}
+        for resource, future in self._client.describe_configs(resources, request_timeout=CALL_TIMEOUT_S).items():
+            entries = self._result(future, f"reading the settings of topic {resource.name}")
+            replicas = min(len(partition.replicas) for partition in found[resource.name].partitions)
+            given = {name: entry.value for name, entry in entries.items() if entry.value is not None}
+            settings[resource.name] = given | {"replication.factor": str(replicas)}
+        return settings
+
     def _described(self, topics: Iterable[str]) -> dict[str, TopicDescription]:
         names = list(topics)
         if not names:
