@@ -9,9 +9,10 @@ from typing import Any
 
 from orchestrator.core.decisions import Decision
 from orchestrator.core.entries import Json
-from orchestrator.core.loop import PLACE, SagaFuture, SagaTimer
+from orchestrator.core.loop import PLACE, SagaFuture
 from orchestrator.core.outcomes import MAY_HAVE_HAPPENED, State, after
 from orchestrator.core.state import SagaState, Site
+from orchestrator.core.timers import SagaTimer
 from orchestrator.core.undo import Place, Undo
 from orchestrator.errors import Effect
 from orchestrator.problems import Problem, exception_of
@@ -21,7 +22,7 @@ DEFAULT_RETRY = Retry()
 
 
 class Operation:
-    """One operation. `abandoned`: nobody waits for it any more, or took its result."""
+    """One operation. `abandoned`: whoever awaited it went on without its result, so a success is nobody's."""
 
     __slots__ = ("abandoned", "future", "name", "place", "problem", "seq", "site", "st", "state", "timer", "undo")
 
@@ -60,19 +61,22 @@ class Operation:
         """Hand the result to whoever waits. A late one is kept for the undo."""
         value = self.value_of(body)
         self.state = after(self.state, "succeeded")
+        self.st.came_loose(self)
         self.drop_timers()
         if not self.future.done():
             self.future.set_result(value)
         self._forget_unless_undoable()
 
     def fail(self, problem: Problem, effect: Effect, attempts: int) -> None:
-        """A definite no, or out of attempts. After the pivot that is for a person to decide, before saga code sees it."""
+        """A definite no, or out of attempts. After the pivot a person decides, before saga code sees it."""
         if self.st.pivot_seq is None or self.future.done():
             self.end_badly(problem, effect, attempts)
             return
         self.state = after(self.state, "failed" if effect == "none" else "lost")
         self.problem = replace(problem, effect=effect)
         self.drop_timers()
+        if self in self.st.stuck:
+            return  # A late answer took a doubt away; the person's word is still wanted.
         self.st.site = self.site
         self.st.stick(self, f"{self.label} failed after the pivot: {problem.type}: {problem.text}", self.problem)
 
@@ -85,6 +89,7 @@ class Operation:
 
     def _raise_at_the_await(self, attempts: int) -> None:
         assert self.problem is not None
+        self.abandoned = True
         if not self.future.done():
             error = exception_of(self.problem, operation_key=self.st.identity.key(self.seq), attempts=attempts)
             self.future.set_exception(error)
