@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -15,13 +14,10 @@ from sqlalchemy.orm import Session
 from orchestrator.client import Client, Started, SyncClient
 from orchestrator.errors import DependencyError, PayloadError, RequestError, SagaIdTaken
 from orchestrator.messaging import control
-from orchestrator.migrations import migrate
 from orchestrator.settings import Settings
-from outbox_relay.errors import TopicUnknown
 from outbox_relay.rows import murmur2
 from tests.integration.client.fake_type import checkout, dispatch
 from tests.integration.client.sagas import Order
-from tests.servers import create_template
 
 ORDER = Order(order_id="7")
 
@@ -138,34 +134,6 @@ def test_starts_of_one_id_at_once_make_one_saga(settings: Settings, database_url
     created = [started.created for started in asyncio.run(race())]
     assert sorted(created, key=bool) == [False] * 7 + [True]
     assert ask(database_url, "SELECT count(*) FROM amends.outbox") == [(1,)]
-
-
-class TestInAnotherDatabase:
-    """A service's own database: an outbox of ours, no sagas."""
-
-    @pytest.fixture(scope="session")
-    def database_template(self, stack: Any) -> str:
-        def build(url: str) -> None:
-            migrate(url, parts=["outbox"], topics={"shop.sagas": 4})
-
-        return create_template(stack.database_url, "client_other", build)
-
-    def test_the_start_is_an_outbox_row_and_nobody_knows_yet(self, database_url: str) -> None:
-        client = SyncClient(Settings(database_url="postgresql://nowhere", topic_prefix="shop."))  # type: ignore[arg-type]
-        with psycopg.connect(database_url) as connection:
-            assert client.start(checkout, ORDER, id="order-7", connection=connection) == Started("order-7", None)
-        [(topic, partition, payload)] = ask(
-            database_url, "SELECT aggregatetype, partition, payload FROM amends.outbox WHERE kind = 'start'"
-        )
-        assert (topic, partition) == ("shop.sagas", murmur2(b"order-7") % 4)
-        start = control.Start.decode(payload)
-        assert (start.type, start.version, json.loads(start.input)) == ("checkout", 3, ORDER.model_dump())
-        uuid.UUID(start.uid)
-
-    def test_a_topic_that_this_database_does_not_know_says_what_to_type(self, database_url: str) -> None:
-        client = SyncClient(Settings(database_url="postgresql://nowhere"))  # type: ignore[arg-type]
-        with psycopg.connect(database_url) as connection, pytest.raises(TopicUnknown, match="amends migrate"):
-            client.start(checkout, ORDER, id="order-7", connection=connection)
 
 
 @pytest.mark.parametrize("id", ["", "x" * 201, "a\x00b", "a\nb", "\ud800", "\x7f"])
