@@ -80,7 +80,7 @@ class Story:
 
 
 def read_story(bodies: Iterable[Body]) -> Story:
-    """The story of a journal, from its first row on. Lines that it does not know (a newer version's) are passed over."""
+    """The story of a journal, from its first row on. Lines that it does not know (of newer code) are passed over."""
     story = Story()
     for body in bodies:
         if not body:
@@ -96,7 +96,7 @@ def read_story(bodies: Iterable[Body]) -> Story:
 
 
 def waiting_for(story: Story) -> tuple[str, ...]:
-    """What is open, the oldest first: `call ChargeCard, attempt 2`, `receive PaymentSettled`, `undo of call ReserveStock`."""
+    """What is open, the oldest first: `call ChargeCard, attempt 2`, `receive PaymentSettled`, `undo of call …`."""
     lines: list[str] = []
     for operation in story.operations.values():
         if operation.undo is not None and operation.undo.state == "open":

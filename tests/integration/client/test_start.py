@@ -105,9 +105,11 @@ async def test_it_joins_an_async_transaction(settings: Settings, database_url: s
 
 
 async def test_the_wrong_kind_of_connection_is_named(settings: Settings, database_url: str) -> None:
-    with psycopg.connect(database_url) as connection:
-        with pytest.raises(TypeError, match="Connection is for SyncClient"):
-            await Client(settings).start(checkout, ORDER, id="x", connection=connection)  # type: ignore[arg-type]
+    with (
+        psycopg.connect(database_url) as connection,
+        pytest.raises(TypeError, match="Connection is for SyncClient"),
+    ):
+        await Client(settings).start(checkout, ORDER, id="x", connection=connection)  # type: ignore[arg-type]
     async with await psycopg.AsyncConnection.connect(database_url) as awaited:
         with pytest.raises(TypeError, match="AsyncConnection is for Client"):
             SyncClient(settings).start(checkout, ORDER, id="x", connection=awaited)  # type: ignore[arg-type]

@@ -152,7 +152,9 @@ def test_the_orchestrator_process_imports_nothing_heavy() -> None:
 
 
 def test_a_relay_process_imports_neither_core_nor_participants() -> None:
-    script = "import orchestrator.cli.main, orchestrator.run, outbox_relay; outbox_relay.Relay\nimport sys\nprint(*sys.modules)"
+    script = (
+        "import sys, orchestrator.cli.main, orchestrator.run, outbox_relay; outbox_relay.Relay; print(*sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     loaded = done.stdout.split()
     assert not [name for name in loaded if name.startswith(("orchestrator.core", "orchestrator.participant"))]

@@ -39,7 +39,7 @@ def test_what_is_missing_is_named_with_what_to_type() -> None:
 def test_what_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://h/d")
     monkeypatch.setenv("AMENDS_TOPIC_PREFIX", "a b")
-    with pytest.raises(DependencyError, match="AMENDS_TOPIC_PREFIX|topic_prefix"):
+    with pytest.raises(DependencyError, match="topic_prefix"):
         read_settings()
 
 
