@@ -162,6 +162,12 @@ def test_a_database_without_tables_says_what_to_type(make_database: Callable[[],
     client.__exit__(None, None, None)
 
 
+def test_a_missing_database_is_said_at_once(stack: Any) -> None:
+    url = stack.database_url.rpartition("/")[0] + "/not_there"
+    with SyncClient(Settings(database_url=url)) as client, pytest.raises(DependencyError, match="does not exist"):
+        client.cancel("order-7")
+
+
 def test_an_unreachable_database_says_what_to_type() -> None:
     settings = Settings(database_url="postgresql://u:secret@127.0.0.1:9/x", client_connect_timeout_s=0.2)  # type: ignore[arg-type]
     with SyncClient(settings) as client, pytest.raises(DependencyError, match="amends doctor") as caught:
