@@ -136,8 +136,7 @@ class _Names:
     """Resolves what an expression names, through the function's globals, closure and own imports."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        closure = inspect.getclosurevars(function).nonlocals if function.__closure__ else {}
-        self._scope: dict[str, Any] = {**vars(builtins), **function.__globals__, **closure}
+        self._scope: dict[str, Any] = {**vars(builtins), **function.__globals__, **_closure_of(function)}
         self._local: dict[str, str] = {}
 
     def imported(self, node: ast.Import | ast.ImportFrom) -> None:
@@ -168,6 +167,16 @@ class _Names:
         if node.id in self._local:
             return self._local[node.id]
         return _path_of(self._scope.get(node.id))
+
+
+def _closure_of(function: Callable[..., Any]) -> dict[str, Any]:
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:
+            continue  # Not assigned yet: a saga that names itself.
+    return found
 
 
 def _path_of(value: Any) -> str | None:
