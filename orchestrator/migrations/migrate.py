@@ -164,7 +164,7 @@ def _found_topics(needed: Mapping[str, int], kafka_bootstrap_servers: str) -> di
     if not kafka_bootstrap_servers:
         return {topic: Topic(topic, partitions) for topic, partitions in needed.items()}
     # Imported here: `amends migrate` as a DBA runs it, without Kafka, needs no Kafka client.
-    from orchestrator.messaging.kafka import Admin
+    from orchestrator.messaging.kafka_admin import Admin
 
     found = ensure_topics(Admin(kafka_bootstrap_servers), needed)
     return {topic: Topic(topic, partitions, topic_id) for topic, (partitions, topic_id) in found.items()}
