@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from orchestrator.errors import AmendsError
-from orchestrator.participant.external import Call
 from orchestrator.participant.connection import Lane, is_conflict, is_connection_loss, until_connected
+from orchestrator.participant.external import Call
 from orchestrator.participant.service import LOG, Service
 from orchestrator.participant.unit import Unit
 from outbox_relay.errors import TopicUnknown

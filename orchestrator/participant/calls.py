@@ -40,6 +40,7 @@ from orchestrator.participant.outcomes import (
 )
 from orchestrator.participant.requests import parsed_reply
 from orchestrator.participant.service import LOG, Service
+from orchestrator.participant.waiting import all_ended
 from orchestrator.problems import Problem, problem_of
 
 CALLS_WAITING_MAX = 500  # more are left in Kafka
@@ -112,10 +113,7 @@ class Calls:
         """Let calls end; those that take longer are given up, and the next scan of their rows finds out."""
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=seconds)
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(list(self._tasks), timeout=2.0)
+        await all_ended(list(self._tasks))
 
     async def keep_waiting(self) -> None:
         """Until cancelled: a call that waits for a place keeps its row as long as this process is alive."""

@@ -96,7 +96,8 @@ async def _store_success(unit: Unit, after: Entry, call: Call, outcome: Succeede
 async def _recorded(unit: Unit, entry: Entry, call: Call, reply: bytes, value: Any) -> Entry:
     """The service's own rows about a reply, once for each reply that becomes known."""
     if entry.reply != reply:
-        entry = replace(entry, reply=reply, recorded=False, undo_recorded=False)
+        # `recorded` without a reply: a row that was purged long ago, after its `record` had run.
+        entry = replace(entry, reply=reply, recorded=entry.recorded and entry.reply is None, undo_recorded=False)
     record = call.handler.record_function
     if record is not None and not entry.recorded:
         await unit.run(

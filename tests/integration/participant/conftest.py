@@ -16,6 +16,7 @@ from orchestrator.messaging.kafka import Admin
 from orchestrator.messaging.topics import Topics, ensure_topics, register_topics
 from orchestrator.participant.runner import Runner
 from tests import servers
+from tests.integration.participant.bench import register
 from tests.integration.participant.desk import Desk
 from tests.integration.participant.gateway import Gateway
 from tests.integration.participant.shop import TABLES
@@ -104,3 +105,17 @@ async def running(participant, settings: Settings):
 async def aside(function, *args, **options):
     """A blocking wait that leaves the loop to the participant."""
     return await asyncio.to_thread(function, *args, **options)
+
+
+@pytest.fixture
+def inbox_url(database_url: str) -> str:
+    """A participant's database for tests without Kafka."""
+    register(database_url)
+    return database_url
+
+
+@pytest.fixture
+def inbox(inbox_url: str) -> Iterator[Desk]:
+    desk = Desk(inbox_url, "", "", {})
+    yield desk
+    desk.close()
