@@ -9,7 +9,20 @@ from opentelemetry.sdk.trace import TracerProvider
 from orchestrator import Client, SyncClient
 from orchestrator.client import requests
 
-PROMISED = ["start", "run", "result", "send", "get", "describe", "cancel", "terminate", "retry", "skip", "fail", "unblock"]
+PROMISED = [
+    "start",
+    "run",
+    "result",
+    "send",
+    "get",
+    "describe",
+    "cancel",
+    "terminate",
+    "retry",
+    "skip",
+    "fail",
+    "unblock",
+]
 
 
 @pytest.mark.parametrize("name", PROMISED)
@@ -31,4 +44,5 @@ def test_the_callers_span_is_the_parent() -> None:
     with tracer.start_as_current_span("place order") as span:
         found = requests.traceparent()
     context = span.get_span_context()
-    assert found == f"00-{trace.format_trace_id(context.trace_id)}-{trace.format_span_id(context.span_id)}-{context.trace_flags:02x}"
+    ids = f"{trace.format_trace_id(context.trace_id)}-{trace.format_span_id(context.span_id)}"
+    assert found == f"00-{ids}-{context.trace_flags:02x}"
