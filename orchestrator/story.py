@@ -15,6 +15,7 @@ State = Literal["open", "succeeded", "failed", "unknown", "done"]
 
 CALLED = ("call", "step", "transaction", "child")
 WAITS = ("receive", "sleep", "timeout")
+WAITED_FOR = (*CALLED, "receive", "sleep")  # a timeout is no wait of its own: it limits others, and may be left early
 
 
 @dataclass(slots=True)
@@ -77,10 +78,11 @@ class Story:
     marks: list[Mark] = field(default_factory=list)
     turns: int = 0
     undoing_steps: dict[int, int] = field(default_factory=dict)  # seq of an undo of a step -> seq of the step
+    mail: list[tuple[str, str]] = field(default_factory=list)  # type and channel of messages that nobody received yet
 
 
 def read_story(bodies: Iterable[Body]) -> Story:
-    """The story of a journal, from its first row on. Lines that it does not know (a newer version's) are passed over."""
+    """The story of a journal, from its first row on. Lines that it does not know (of newer code) are passed over."""
     story = Story()
     for body in bodies:
         if not body:
@@ -96,12 +98,12 @@ def read_story(bodies: Iterable[Body]) -> Story:
 
 
 def waiting_for(story: Story) -> tuple[str, ...]:
-    """What is open, the oldest first: `call ChargeCard, attempt 2`, `receive PaymentSettled`, `undo of call ReserveStock`."""
+    """What is open, the oldest first: `call ChargeCard, attempt 2`, `receive PaymentSettled`, `undo of call …`."""
     lines: list[str] = []
     for operation in story.operations.values():
         if operation.undo is not None and operation.undo.state == "open":
             lines.append(f"undo of {operation.title}{_attempt(operation.undo.attempts)}")
-        elif operation.state == "open" and operation.undo is None and operation.kind in (*CALLED, *WAITS):
+        elif operation.state == "open" and operation.undo is None and operation.kind in WAITED_FOR:
             lines.append(f"{operation.title}{_attempt(operation.attempts)}")
     return tuple(lines)
 
@@ -169,8 +171,7 @@ def _decide(story: Story, decision: dict[str, Json], at_us: int) -> None:
         case "undo" | "undo_child":
             _begin_undo(story, int(decision["undo_of"]), int(decision.get("attempt", 1)), at_us)
         case "receive" | "sleep" | "timeout":
-            seq = int(decision["seq"])
-            story.operations[seq] = Operation(seq, op, str(decision.get("name", "")), at_us)
+            _begin_wait(story, decision, op, at_us)
         case "start" | "send" | "publish" | "set":
             seq = int(decision["seq"])
             name = str(decision.get("key" if op == "set" else "name", ""))
@@ -234,29 +235,60 @@ def _attempt_numbered(attempts: list[Attempt], number: int, at_us: int) -> Attem
 
 
 def _infer_waits(story: Story, entry: dict[str, Json], decisions: Sequence[dict[str, Json]], at_us: int) -> None:
-    """End what this turn shows to have ended, though no line says so.
+    """End what this turn shows to have ended, though no line says so; called before the turn's decisions are read.
 
-    A message ends the oldest receive that names its type. A timer after which the saga went on, other than by another
-    attempt, ends the oldest sleep, else the oldest receive or timeout. The end of the saga ends them all.
+    The end of the saga ends all. A message goes to the oldest receive that wants it, as in the saga's own mailbox. A
+    timer ends the sleeps and timeouts that are due; if there are none, and the saga went on otherwise than by another
+    attempt, it was the patience of the oldest receive.
     """
-    open_waits = [o for o in story.operations.values() if o.kind in WAITS and o.state == "open"]
+    waits = [o for o in story.operations.values() if o.kind in WAITS and o.state == "open"]
     ended: list[Operation] = []
-    if any(decision.get("op") == "finish" for decision in decisions):
-        ended = open_waits
-    elif entry.get("in") == "message":
-        ended = [o for o in open_waits if o.kind == "receive" and _names(o, str(entry.get("type", "")))][:1]
-    elif entry.get("in") == "timer" and any(_goes_on(decision) for decision in decisions):
-        ended = sorted(open_waits, key=lambda o: (o.kind != "sleep", o.seq))[:1]
+    match entry.get("in"):
+        case _ if any(decision.get("op") == "finish" for decision in decisions):
+            ended = waits
+        case "message":
+            mail = (str(entry.get("type", "")), str(entry.get("channel", "")))
+            ended = [o for o in waits if _wants(o, mail)][:1]
+            if not ended:
+                story.mail.append(mail)
+        case "timer":
+            ended = [o for o in waits if (due_us := _due_us(o)) is not None and due_us <= at_us]
+            if not ended and any(_goes_on(decision) for decision in decisions):
+                ended = [o for o in waits if o.kind == "receive"][:1]
+        case _:
+            pass
     for operation in ended:
         operation.state, operation.ended_us = "done", at_us
 
 
+def _begin_wait(story: Story, decision: dict[str, Json], op: str, at_us: int) -> None:
+    """A receive may find a message that came before."""
+    wait = Operation(int(decision["seq"]), op, str(decision.get("name", "")), at_us)
+    story.operations[wait.seq] = wait
+    mail = next((mail for mail in story.mail if _wants(wait, mail)), None)
+    if mail is not None:
+        story.mail.remove(mail)
+        wait.state, wait.ended_us = "done", at_us
+
+
+def _wants(wait: Operation, mail: tuple[str, str]) -> bool:
+    """`Paid | Refused on lead` is how the core names a receive: types, then the channel."""
+    types, _, channel = wait.name.partition(" on ")
+    return wait.kind == "receive" and mail[0] in types.split(" | ") and mail[1] == channel
+
+
+def _due_us(wait: Operation) -> int | None:
+    """`2.5s` is how the core names a sleep or a timeout."""
+    if wait.kind == "receive":
+        return None
+    try:
+        return wait.begun_us + round(float(wait.name.removesuffix("s")) * 1_000_000)
+    except ValueError:
+        return None
+
+
 def _goes_on(decision: dict[str, Json]) -> bool:
     return not (int(decision.get("attempt", 1)) > 1 or decision.get("op") in ("undo", "settle"))
-
-
-def _names(receive: Operation, type_name: str) -> bool:
-    return type_name in receive.name.replace("|", " ").replace(",", " ").split()
 
 
 def _problem_text(problem: dict[str, Json]) -> str:

@@ -1,7 +1,7 @@
 """Who killed the owner before us? (B4) A turn inside a C call can't be interrupted, it takes its process with it.
 
 After an unclean end the new owner notes, for a while, whose turns it is about to run, before it runs them. If it dies
-well, its successor finds the note: the sagas on it run alone from then on, each noted by itself; and a saga that
+as well, its successor finds the note: the sagas on it run alone from then on, each noted by itself; and a saga that
 is found noted alone is quarantined. So one bad saga costs three processes at most, however large the batches are.
 """
 

@@ -67,7 +67,10 @@ def test_a_compensated_checkout() -> None:
 def test_what_is_open_ends_now() -> None:
     call = {"op": "call", "seq": 0, "name": "Greet", "service": "greeter", "body": {}}
     found = record("running", [{"in": "started", "at": 10 * S, "input": {}}, call])
-    assert lines(found, now_s=15) == ["checkout order-7  running  5.000s", "└─ +0.000s #0 call Greet -> greeter  open  5.000s"]
+    assert lines(found, now_s=15) == [
+        "checkout order-7  running  5.000s",
+        "└─ +0.000s #0 call Greet -> greeter  open  5.000s",
+    ]
 
 
 def test_a_child_is_drawn_inside_its_operation() -> None:
