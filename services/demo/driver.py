@@ -40,6 +40,7 @@ class Driver:
                     await self._fill(client, orders)
                     self._watch()
                     await asyncio.sleep(BETWEEN_STARTS_S)
+                self._watch()
         finally:
             orders.close()
 

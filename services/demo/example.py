@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ async def trace(world: World, saga_id: str) -> str:
     """What `amends trace` prints."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "orchestrator.cli", "trace", saga_id),
-        env=world.environment("orchestrator"),
+        env={**os.environ, **world.environment("orchestrator")},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

@@ -19,6 +19,7 @@ BY_FAILURE: Mapping[str, str] = {
     "CardDeclined": "card_declined",
     "ShippingRefused": "shipping_refused",
 }
+REFUSED = {"turned away", "hung up"}
 WANTED = ("success", "out_of_stock", "card_declined", "answer_lost", "shipping_refused")
 
 
@@ -33,9 +34,9 @@ def count_outcomes(world: World) -> Counter[str]:
 def outcome(status: str, problem: str | None, answers: set[str]) -> str:
     """The name of one order's ending. `answers`: what the gateway did to its charge, but for answering."""
     if status == "completed":
-        if answers & {"lost", "late"}:
-            return "answer_lost"
-        return "gateway_down" if answers else "success"
+        if answers & REFUSED:
+            return "gateway_down"
+        return "answer_lost" if answers else "success"
     if status != "failed":
         return status
     failure = json.loads(problem or "{}").get("type", "unknown")
@@ -43,7 +44,7 @@ def outcome(status: str, problem: str | None, answers: set[str]) -> str:
 
 
 def unlucky_answers(world: World) -> dict[str, set[str]]:
-    """Order -> how the gateway misbehaved towards it. No answer at all: the outage caught it on its way."""
+    """Order -> how the gateway misbehaved towards it. No answer: it is still busy with one that nobody waits for."""
     answers: dict[str, set[str]] = {}
     connection = sqlite3.connect(f"file:{world.gateway_book}?mode=ro", uri=True)
     try:

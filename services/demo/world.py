@@ -5,6 +5,7 @@ What the former run left is dropped at the start of the next: until then one can
 
 import asyncio
 import json
+import os
 import secrets
 import sys
 import time
@@ -112,9 +113,10 @@ async def migrate(world: World) -> None:
 
 
 async def migrated(world: World, name: str) -> tuple[int, str]:
+    part = ("--shards", str(SHARDS))
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "orchestrator.cli", "migrate", "services.app:app", "--shards", str(SHARDS)),
-        env={**world.environment(name)},
+        *(sys.executable, "-m", "orchestrator.cli", "migrate", "services.app:app", *part),
+        env={**os.environ, **world.environment(name)},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
