@@ -11,7 +11,7 @@ import psycopg
 
 from services.demo.look import IN_SAGAS, Eye
 
-REFRESH_S = 0.2
+REFRESH_S = 0.1
 RATE_WINDOW_S = 2.0
 NOTES_MAX = 200
 

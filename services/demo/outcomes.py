@@ -12,6 +12,9 @@ from services.demo.options import Options
 from services.demo.world import World
 
 ENDS: LiteralString = "SELECT id, status, problem FROM amends.sagas WHERE type = 'checkout'"
+PARKED: LiteralString = """
+    SELECT DISTINCT s.id FROM amends.sagas s JOIN amends.journal j USING (saga_no) WHERE j.body LIKE '%BreakerOpen%'
+"""
 UNLUCKY = "SELECT order_id, answer FROM attempts WHERE kind = 'charge' AND answer IS NOT 'sent'"
 
 BY_FAILURE: Mapping[str, str] = {
@@ -19,7 +22,7 @@ BY_FAILURE: Mapping[str, str] = {
     "CardDeclined": "card_declined",
     "ShippingRefused": "shipping_refused",
 }
-REFUSED = {"turned away", "hung up"}
+OUTAGE = {"turned away", "hung up", "parked"}
 WANTED = ("success", "out_of_stock", "card_declined", "answer_lost", "shipping_refused")
 
 
@@ -28,13 +31,17 @@ def count_outcomes(world: World) -> Counter[str]:
     answers = unlucky_answers(world)
     with psycopg.connect(world.urls["orchestrator"]) as connection:
         rows = connection.execute(ENDS).fetchall()
+        for (order_id,) in connection.execute(PARKED):
+            answers.setdefault(order_id, set()).add("parked")
     return Counter(outcome(status, problem, answers.get(order_id, set())) for order_id, status, problem in rows)
 
 
 def outcome(status: str, problem: str | None, answers: set[str]) -> str:
-    """The name of one order's ending. `answers`: what the gateway did to its charge, but for answering."""
+    """The name of one order's ending. `answers`: what became of its charge, but for plain answers."""
     if status == "completed":
-        if answers & REFUSED:
+        if answers & {"lost", "late"}:
+            return "answer_lost"
+        if answers & OUTAGE:
             return "gateway_down"
         return "answer_lost" if answers else "success"
     if status != "failed":

@@ -144,7 +144,7 @@ def proved(tmp_path: Path) -> Run:
         audit=Audit([], ledgers),
         seconds=60.0,
         open_least=40,
-        example="",
+        example=("order-2", "drawn"),
     )
 
 
