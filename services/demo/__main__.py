@@ -67,9 +67,10 @@ async def sell(options: Options, running: RunningStack, world: World, began_s: f
 @asynccontextmanager
 async def opened(running: RunningStack, world: World, board: Board) -> AsyncIterator[tuple[Shop, Eye]]:
     """The shop with its processes running, and somebody who looks at its databases."""
-    shop, eye = Shop(running, world), await Eye.open(world.urls)
+    shop = Shop(running, world)
+    await shop.open()
+    eye = await Eye.open(world.urls, world.gateway_book)
     try:
-        await shop.open()
         async with alongside(boards.keep_fresh(board, eye)):
             yield shop, eye
     finally:
