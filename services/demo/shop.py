@@ -64,7 +64,7 @@ class Shop:
         """Start a process; it has the name and the log of the one before it."""
         argv, env = self._programs[name]
         self._children[name] = await self._running.spawn(name, argv, env)
-        self._stopped.discard(name)
+        self._stopped.discard(name)  # not before: until here `name` is the process that was told to end
 
     async def stop(self, name: str) -> None:
         """Ask a process to end, as a deploy would."""
