@@ -3,7 +3,14 @@
 A name ends in its unit: `_S` seconds, `_BYTES`, `_CHARS`, `_MAX` a count.
 """
 
-PAYLOAD_BYTES_MAX = 512 * 1024  # Half of Kafka's default message.max.bytes (1 MiB), so that an undo (command + reply) fits.
+MESSAGE_BYTES_MAX = 1_048_588  # Kafka's default message.max.bytes: key, payload and headers
+MESSAGE_OVERHEAD_BYTES_MAX = 32 * 1024  # of these, key, headers and what we put around a payload
+# So that an undo fits, which carries the command and its reply.
+PAYLOAD_BYTES_MAX = (MESSAGE_BYTES_MAX - MESSAGE_OVERHEAD_BYTES_MAX) // 2
+PAYLOAD_DEPTH_MAX = 50  # Messages in Messages in …
+PAYLOAD_ITEMS_MAX = 100_000  # values in one message: a list of empty lists costs 56 times its bytes in memory
+PAYLOAD_UNWALKED_BYTES_MAX = 16 * 1024  # up to here a plain schema can't make more than 1-2 MB out of its bytes
+HEADER_BYTES_MAX = 1_024
 ERROR_TEXT_CHARS_MAX = 2_000
 TRACEBACK_CHARS_MAX = 8_000
 SAGA_ID_CHARS_MAX = 200
@@ -52,4 +59,4 @@ INBOUND_QUEUE_MAX = 10_000
 assert KAFKA_MESSAGE_TIMEOUT_S < RELAY_LEASE_S, "a deposed relay could still deliver after its successor began"
 assert HEARTBEAT_S * 3 <= LEASE_S, "two lost heartbeats must not cost the lease"
 assert TURN_SECONDS_MAX < TURN_SECONDS_DEADLY
-assert PAYLOAD_BYTES_MAX * 2 <= 1024 * 1024
+assert PAYLOAD_BYTES_MAX * 2 + MESSAGE_OVERHEAD_BYTES_MAX <= MESSAGE_BYTES_MAX

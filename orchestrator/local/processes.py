@@ -195,7 +195,7 @@ class Child:
         self.signal(signal.SIGKILL)
 
     async def stop(self) -> int:
-        """Send the stop signal, after the grace SIGKILL; return the exit code."""
+        """Send the stop signal, after the grace SIGKILL; return the exit code. Cancelled, it kills at once."""
         self.signal(signal.SIGCONT)  # A stopped process would sleep through its grace.
         self.signal(self._pid_file.stop_signal)
         try:
@@ -203,3 +203,6 @@ class Child:
         except TimeoutError:
             self.kill()
             return await self.wait()
+        except asyncio.CancelledError:
+            self.kill()
+            raise

@@ -163,6 +163,27 @@ CREATE TABLE amends.ignored (
 );
 COMMENT ON TABLE amends.ignored IS 'engine.mail';
 
+-- Each change of a shard's owner, for `amends trace` and doctor. A trigger on `epoch` alone: a batch does not fire it.
+CREATE TABLE amends.takeovers (
+    shard int NOT NULL,
+    epoch bigint NOT NULL,
+    worker uuid,
+    name text NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (shard, epoch, at)      -- after a restored backup an epoch may come again
+);
+COMMENT ON TABLE amends.takeovers IS 'engine.fence';
+
+CREATE FUNCTION amends.note_takeover() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO amends.takeovers (shard, epoch, worker, name)
+    VALUES (NEW.shard, NEW.epoch, NEW.worker,
+        coalesce((SELECT w.name FROM amends.workers w WHERE w.worker = NEW.worker), 'unknown'));
+    RETURN NULL;
+END $$;
+CREATE TRIGGER note_takeover AFTER UPDATE OF epoch ON amends.shards
+    FOR EACH ROW WHEN (OLD.epoch <> NEW.epoch) EXECUTE FUNCTION amends.note_takeover();
+
 -- What was committed and whose spans are not exported yet: an outbox for traces, one row a batch and shard.
 CREATE TABLE amends.span_queue (
     shard int NOT NULL,

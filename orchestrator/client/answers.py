@@ -1,0 +1,104 @@
+"""What a client is told."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, cast
+
+Status = Literal[
+    "queued", "running", "compensating", "stuck", "blocked", "completed", "failed", "cancelled", "terminated"
+]
+
+ENDED: tuple[Status, ...] = ("completed", "failed", "cancelled", "terminated")
+PARKED: tuple[Status, ...] = ("stuck", "blocked")
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """`created` False: this saga was there already. None: not known yet, your database is not the orchestrator's."""
+
+    id: str
+    created: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """One saga as it is now. `values` are what it last `set`; `error` is why it ended, is stuck or is blocked."""
+
+    id: str
+    type: str
+    version: int
+    status: Status
+    started_at: datetime
+    ended_at: datetime | None
+    waiting_for: tuple[str, ...]
+    values: dict[str, Any]
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SagaRow:
+    """A line of `amends ls`."""
+
+    id: str
+    type: str
+    version: int
+    status: Status
+    shard: int
+    started_at: datetime
+    ended_at: datetime | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """One turn: what came in, then what was decided. `wake_us`: when it wants to be woken, if nothing comes."""
+
+    pos: int
+    wake_us: int | None
+    body: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class VerbRow:
+    """A word that was given to a saga, and what came of it."""
+
+    verb_no: int
+    verb: str
+    note: str
+    given_by: str
+    given_at: datetime
+    done_at: datetime | None
+    outcome: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """All that the database knows of one saga: `amends show`, `amends trace` and the console draw from it alone."""
+
+    saga: SagaRow
+    uid: str
+    parent_id: str | None
+    input: Any
+    result: Any
+    problem: dict[str, Any] | None
+    left_undone: tuple[str, ...]
+    traceparent: str | None
+    values: dict[str, Any]
+    journal: tuple[JournalRow, ...] = ()
+    verbs: tuple[VerbRow, ...] = ()
+    takeovers: tuple["Takeover", ...] = ()
+    children: tuple["Record", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """The saga's shard changed its owner while the saga was open."""
+
+    at_us: int
+    epoch: int
+    worker: str
+
+
+def as_status(text: str) -> Status:
+    """The table's CHECK allows nothing else."""
+    return cast("Status", text)

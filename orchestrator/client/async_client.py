@@ -1,0 +1,171 @@
+"""`Client`: for code that runs on an event loop."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import psycopg
+
+from orchestrator.client import reading, requests
+from orchestrator.client.answers import Description, Started
+from orchestrator.client.pools import Finished, async_pool, explained, run_async, run_joined_async
+from orchestrator.client.requests import Duration, Steps
+from orchestrator.contracts import Message
+from orchestrator.errors import RequestError, TimedOut
+from orchestrator.settings import Settings, read_settings
+from outbox_relay.connections import is_async
+
+if TYPE_CHECKING:
+    from psycopg_pool import AsyncConnectionPool
+
+    from orchestrator.core.saga_type import SagaType
+    from outbox_relay.connections import Async
+
+_I = TypeVar("_I")
+_R = TypeVar("_R")
+_T = TypeVar("_T")
+
+
+class Client:
+    """Opens nothing before it is used. `connection=` joins your transaction: it starts or arrives if, and only if, you commit.
+
+    It belongs to the event loop of its first request. `async with` closes its connections; without settings they are
+    read from the environment at the first request.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._given = settings
+        self._pool: AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        pool, self._pool, self._loop = self._pool, None, None
+        if pool is not None:
+            await pool.close()
+
+    async def start(
+        self, saga: "SagaType[_I, Any]", input: _I, /, *, id: str, connection: "Async | None" = None
+    ) -> Started:
+        """Start a saga. Same id, same input: nothing happens again. Same id, another input: SagaIdTaken."""
+        text = requests.encoded_input(saga.input_type, input)
+        steps = requests.start(saga.name, saga.version, text, id, self._settings.topic_prefix)
+        return await self._run_joined(connection, steps)
+
+    async def run(self, saga: "SagaType[_I, _R]", input: _I, /, *, id: str, timeout: Duration | None = None) -> _R:
+        """start, then result."""
+        await self.start(saga, input, id=id)
+        return await self.result(saga, id, timeout=timeout)
+
+    async def result(self, saga: "SagaType[Any, _R]", id: str, /, *, timeout: Duration | None = None) -> _R:
+        """Wait for the end. The saga's own Failure, or SagaFailed; a timeout (TimedOut) only stops the waiting."""
+        text = await self.request(requests.result(id, saga.name), requests.seconds(timeout), f"saga {id} has not ended")
+        value: _R = requests.adapter(saga.result_type).validate_json(text)
+        return value
+
+    async def send(
+        self,
+        id: str,
+        message: Message,
+        /,
+        *,
+        channel: str = "",
+        message_id: str | None = None,
+        connection: "Async | None" = None,
+    ) -> None:
+        """Send a message. Kept if it comes before its saga. One `message_id` is delivered once."""
+        steps = requests.send(id, message, channel, message_id, self._settings.topic_prefix)
+        await self._run_joined(connection, steps)
+
+    async def get(self, id: str, key: str, type: type[_T], /) -> _T | None:
+        """What the saga last `set`."""
+        text = await self.request(requests.get(id, key))
+        return None if text is None else requests.adapter(type).validate_json(text)
+
+    async def describe(self, id: str, /) -> Description:
+        """The saga as it is now, from its row and its journal."""
+        return await self.request(reading.describe(id))
+
+    async def cancel(self, id: str, /) -> None:
+        """Raises CancelledError at the saga's await; its undos run."""
+        await self.request(requests.give_verb(id, "cancel", ""))
+
+    async def terminate(self, id: str, /, *, note: str) -> None:
+        """Stop it where it is, without its undos; it lists what was left undone."""
+        await self.request(requests.give_verb(id, "terminate", note))
+
+    async def retry(self, id: str, /) -> None:
+        """Try again what a stuck saga could not do."""
+        await self.request(requests.give_verb(id, "retry", ""))
+
+    async def skip(self, id: str, /, *, note: str) -> None:
+        """Go on without what a stuck saga could not do; the note says who has dealt with it."""
+        await self.request(requests.give_verb(id, "skip", note))
+
+    async def fail(self, id: str, /, *, note: str) -> None:
+        """Let a stuck saga fail: what can be undone is undone."""
+        await self.request(requests.give_verb(id, "fail", note))
+
+    async def unblock(self, id: str, /) -> None:
+        """Let a blocked saga go on, after the code that it did not fit was deployed."""
+        await self.request(requests.give_verb(id, "unblock", ""))
+
+    @property
+    def _settings(self) -> Settings:
+        if self._given is None:
+            self._given = read_settings()
+        return self._given
+
+    async def _run_joined(self, connection: Any, steps: Steps[_T]) -> _T:
+        if connection is None:
+            return await self.request(steps)
+        if not is_async(connection):
+            raise TypeError(f"Client awaits its connection; {type(connection).__qualname__} is for SyncClient")
+        return await run_joined_async(connection, steps)
+
+    async def request(self, steps: Steps[_T], timeout_s: float | None = None, late: str = "no answer") -> _T:
+        """Run a request of `client.requests` or `client.reading` on a connection of ours; the console does."""
+        try:
+            async with asyncio.timeout(timeout_s) as waiting:
+                return await self._run_waiting(steps)
+        except TimeoutError:
+            if not waiting.expired():
+                raise
+            raise TimedOut(f"{late} within {timedelta(seconds=timeout_s or 0)}; it goes on") from None
+
+    async def _run_waiting(self, steps: Steps[_T]) -> _T:
+        while True:
+            async with self._connection() as connection:
+                found = await run_async(connection, steps)
+            if isinstance(found, Finished):
+                return found.value
+            await asyncio.sleep(found.seconds)
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection[tuple[Any, ...]]]:
+        pool = await self._opened_pool()
+        try:
+            async with pool.connection() as connection:
+                yield connection
+        except psycopg.Error as error:
+            if said := explained(error, self._settings):
+                raise said from error
+            raise
+
+    async def _opened_pool(self) -> "AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]":
+        loop = asyncio.get_running_loop()
+        if self._pool is not None and self._loop is not loop:
+            if self._loop is not None and not self._loop.is_closed():
+                raise RequestError("this Client belongs to another event loop that still runs: make one for each loop")
+            self._pool = None  # Its connections ended with their loop.
+        if self._pool is None:
+            self._pool, self._loop = async_pool(self._settings), loop
+            await self._pool.open()
+        return self._pool

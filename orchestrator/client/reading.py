@@ -1,0 +1,150 @@
+"""Read what the database knows of sagas: for `describe`, `amends ls`, `show`, `trace` and the console. Writes nothing."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.canonical import checked_saga_id
+from orchestrator.client import statements
+from orchestrator.client.answers import (
+    Description,
+    JournalRow,
+    Record,
+    SagaRow,
+    Status,
+    Takeover,
+    VerbRow,
+    as_status,
+)
+from orchestrator.client.requests import Steps, not_found
+from orchestrator.client.statements import Query
+from orchestrator.errors import SagaNotFound
+from orchestrator.story import read_story, waiting_for
+
+CHILD_DEPTH_MAX = 5
+CHILDREN_MAX = 100
+
+
+def sagas(*, status: Status | None = None, type: str | None = None, rows_max: int = 50) -> Steps[list[SagaRow]]:
+    """The newest sagas first."""
+    params = {"status": status, "type": type, "before": None, "rows_max": rows_max}
+    rows = yield Query(statements.SELECT_SAGAS, params)
+    return [saga_row(row) for row in rows]
+
+
+def parked(rows_max: int = 100) -> Steps[list[SagaRow]]:
+    """Sagas that wait for a person: stuck or blocked, the oldest first."""
+    rows = yield Query(statements.SELECT_PARKED, {"rows_max": rows_max})
+    return [saga_row(row) for row in rows]
+
+
+def counts() -> Steps[dict[str, int]]:
+    """How many sagas there are of each status."""
+    rows = yield Query(statements.COUNT_BY_STATUS)
+    return {str(status): int(count) for status, count in rows}
+
+
+def describe(saga_id: str) -> Steps[Description]:
+    """One saga as it is now."""
+    found = yield from record(saga_id, journal=True)
+    saga = found.saga
+    return Description(
+        id=saga.id,
+        type=saga.type,
+        version=saga.version,
+        status=saga.status,
+        started_at=saga.started_at,
+        ended_at=saga.ended_at,
+        waiting_for=() if saga.ended_at else waiting_for(read_story([row.body for row in found.journal])),
+        values=found.values,
+        error=saga.error,
+    )
+
+
+def record(saga_id: str, *, journal: bool) -> Steps[Record]:
+    """The saga's row and values, with its journal if wanted. Raises SagaNotFound."""
+    rows = yield Query(statements.SELECT_SAGA, {"id": checked_saga_id(saga_id)})
+    if not rows:
+        raise SagaNotFound(not_found(saga_id))
+    saga_no = rows[0][0]
+    uid, parent_id, input_json, result_json, left_undone, traceparent = rows[0][9:15]
+    values = yield Query(statements.SELECT_VALUES, {"saga_no": saga_no})
+    turns = (yield Query(statements.SELECT_JOURNAL, {"saga_no": saga_no, "from_pos": 0})) if journal else []
+    return Record(
+        saga=saga_row(rows[0]),
+        uid=str(uid),
+        parent_id=parent_id,
+        input=json.loads(input_json),
+        result=_loads(result_json),
+        problem=_loads(rows[0][8]),
+        left_undone=tuple(left_undone or ()),
+        traceparent=traceparent,
+        values={str(key): json.loads(value) for key, value in values},
+        journal=tuple(JournalRow(int(pos), wake_us, json.loads(body)) for pos, wake_us, body in turns),
+    )
+
+
+def whole_record(saga_id: str, depth: int = 0) -> Steps[Record]:
+    """The record with its verbs, the takeovers it survived, and its children's records (five generations)."""
+    found = yield from record(saga_id, journal=True)
+    verbs = yield Query(statements.SELECT_VERBS, {"id": saga_id})
+    takeovers = yield Query(statements.SELECT_TAKEOVERS, {"id": saga_id})
+    children: list[Record] = []
+    if depth < CHILD_DEPTH_MAX:
+        for child_id in (yield from _child_ids(found)):
+            children.append((yield from whole_record(child_id, depth + 1)))
+    return replace(
+        found,
+        verbs=tuple(verb_row(row) for row in verbs),
+        takeovers=tuple(Takeover(int(at_us), int(epoch), str(name)) for at_us, epoch, name in takeovers),
+        children=tuple(children),
+    )
+
+
+def verb(verb_no: int) -> Steps[VerbRow]:
+    """A verb that was given, and what came of it so far."""
+    rows = yield Query(statements.SELECT_VERB, {"verb_no": verb_no})
+    return verb_row(rows[0])
+
+
+def journal_from(saga_id: str, from_pos: int) -> Steps[tuple[SagaRow, list[JournalRow]]]:
+    """The saga's row and its journal from a position on: `amends watch` asks again and again."""
+    rows = yield Query(statements.SELECT_SAGA, {"id": checked_saga_id(saga_id)})
+    if not rows:
+        raise SagaNotFound(not_found(saga_id))
+    turns = yield Query(statements.SELECT_JOURNAL, {"saga_no": rows[0][0], "from_pos": from_pos})
+    return saga_row(rows[0]), [JournalRow(int(pos), wake_us, json.loads(body)) for pos, wake_us, body in turns]
+
+
+def saga_row(row: Sequence[Any]) -> SagaRow:
+    """The first nine columns of SELECT_SAGA and SELECT_SAGAS."""
+    _, id, type, version, status, shard, started_at, ended_at, problem = row[:9]
+    return SagaRow(id, type, version, as_status(status), shard, started_at, ended_at, error_text(_loads(problem)))
+
+
+def verb_row(row: Sequence[Any]) -> VerbRow:
+    """The columns of SELECT_VERBS."""
+    return VerbRow(*row)
+
+
+def error_text(problem: dict[str, Any] | None) -> str | None:
+    """A problem in one line."""
+    if problem is None:
+        return None
+    type_name, text = str(problem.get("type", "Error")), str(problem.get("text", ""))
+    # A Failure's text begins with its class already.
+    return text if text.startswith(type_name) else f"{type_name}: {text}" if text else type_name
+
+
+def _child_ids(found: Record) -> Steps[list[str]]:
+    started = [d["id"] for row in found.journal for d in row.body[1:] if d.get("op") == "child"]
+    if not started:
+        return []
+    params = {"ids": started[:CHILDREN_MAX], "id": found.saga.id}
+    rows = yield Query(statements.SELECT_CHILDREN, params)
+    return [str(row[0]) for row in rows]
+
+
+def _loads(text: str | None) -> Any:
+    return None if text is None else json.loads(text)

@@ -1,0 +1,128 @@
+"""The SQL of a client. Parameters are named and CAST, so that every Postgres driver below SQLAlchemy can run it too."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, LiteralString
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One statement for the connection that runs the request."""
+
+    sql: LiteralString
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+# False in a database of yours that has an outbox of ours, but no sagas.
+HAS_SAGAS: LiteralString = "SELECT to_regclass('amends.sagas') IS NOT NULL"
+
+INSTALLATION: LiteralString = "SELECT shards, topic FROM amends.installation"
+
+START: LiteralString = """
+    SELECT created, matches FROM amends.start_saga(
+        CAST(%(id)s AS text), CAST(%(uid)s AS uuid), CAST(%(type)s AS text), CAST(%(version)s AS int),
+        CAST(%(input)s AS text), CAST(%(input_hash)s AS bytea), CAST(%(shard)s AS int), CAST(%(topic)s AS text),
+        CAST(%(payload)s AS bytea), CAST(%(traceparent)s AS text))
+"""
+
+SELECT_TYPE: LiteralString = "SELECT type FROM amends.sagas WHERE id = CAST(%(id)s AS text)"
+
+SELECT_SHARD: LiteralString = "SELECT shard FROM amends.sagas WHERE id = CAST(%(id)s AS text)"
+
+# From the newest saga back, so that a type in use is found at once.
+LATEST_VERSION: LiteralString = """
+    SELECT version FROM amends.sagas WHERE type = CAST(%(type)s AS text) ORDER BY saga_no DESC LIMIT 1
+"""
+
+SELECT_END: LiteralString = """
+    SELECT type, status, result, problem, left_undone FROM amends.sagas WHERE id = CAST(%(id)s AS text)
+"""
+
+SELECT_VALUE: LiteralString = """
+    SELECT v.value
+    FROM amends.sagas s
+    LEFT JOIN amends.saga_values v ON v.saga_no = s.saga_no AND v.key = CAST(%(key)s AS text)
+    WHERE s.id = CAST(%(id)s AS text)
+    ORDER BY v.pos DESC, v.n DESC
+    LIMIT 1
+"""
+
+SELECT_SAGA: LiteralString = """
+    SELECT saga_no, id, type, version, status, shard, started_at, ended_at, problem,
+        CAST(uid AS text), parent_id, input, result, left_undone, traceparent
+    FROM amends.sagas
+    WHERE id = CAST(%(id)s AS text)
+"""
+
+SELECT_SAGAS: LiteralString = """
+    SELECT saga_no, id, type, version, status, shard, started_at, ended_at, problem
+    FROM amends.sagas
+    WHERE (CAST(%(status)s AS text) IS NULL OR status = CAST(%(status)s AS text))
+        AND (CAST(%(type)s AS text) IS NULL OR type = CAST(%(type)s AS text))
+        AND (CAST(%(before)s AS bigint) IS NULL OR saga_no < CAST(%(before)s AS bigint))
+    ORDER BY saga_no DESC
+    LIMIT CAST(%(rows_max)s AS int)
+"""
+
+# The index sagas_parked has exactly these.
+SELECT_PARKED: LiteralString = """
+    SELECT saga_no, id, type, version, status, shard, started_at, ended_at, problem
+    FROM amends.sagas
+    WHERE status IN ('stuck', 'blocked')
+    ORDER BY saga_no
+    LIMIT CAST(%(rows_max)s AS int)
+"""
+
+COUNT_BY_STATUS: LiteralString = "SELECT status, count(*) FROM amends.sagas GROUP BY status ORDER BY status"
+
+SELECT_CHILDREN: LiteralString = """
+    SELECT id FROM amends.sagas WHERE id = ANY(CAST(%(ids)s AS text[])) AND parent_id = CAST(%(id)s AS text)
+    ORDER BY saga_no
+"""
+
+SELECT_VALUES: LiteralString = """
+    SELECT DISTINCT ON (key) key, value
+    FROM amends.saga_values
+    WHERE saga_no = CAST(%(saga_no)s AS bigint)
+    ORDER BY key, pos DESC, n DESC
+"""
+
+SELECT_JOURNAL: LiteralString = """
+    SELECT pos, wake_us, body
+    FROM amends.journal
+    WHERE saga_no = CAST(%(saga_no)s AS bigint) AND pos >= CAST(%(from_pos)s AS int)
+    ORDER BY pos
+"""
+
+SELECT_VERBS: LiteralString = """
+    SELECT verb_no, verb, note, given_by, given_at, done_at, outcome
+    FROM amends.verbs
+    WHERE saga_id = CAST(%(id)s AS text)
+    ORDER BY verb_no
+"""
+
+SELECT_VERB: LiteralString = """
+    SELECT verb_no, verb, note, given_by, given_at, done_at, outcome
+    FROM amends.verbs
+    WHERE verb_no = CAST(%(verb_no)s AS bigint)
+"""
+
+# The first claim of an empty installation is no takeover of this saga; one after its end is none either.
+SELECT_TAKEOVERS: LiteralString = """
+    SELECT CAST(extract(epoch FROM t.at) * 1000000 AS bigint), t.epoch, t.name
+    FROM amends.takeovers t
+    JOIN amends.sagas s ON s.shard = t.shard
+    WHERE s.id = CAST(%(id)s AS text) AND t.at > s.started_at AND (s.ended_at IS NULL OR t.at <= s.ended_at)
+    ORDER BY t.epoch
+"""
+
+# Given only to a saga that is there and has not ended: the old state is the guard.
+INSERT_VERB: LiteralString = """
+    INSERT INTO amends.verbs (saga_id, shard, verb, note)
+    SELECT id, shard, CAST(%(verb)s AS text), CAST(%(note)s AS text)
+    FROM amends.sagas
+    WHERE id = CAST(%(id)s AS text) AND status NOT IN ('completed', 'failed', 'cancelled', 'terminated')
+    RETURNING verb_no
+"""
+
+SELECT_STATUS: LiteralString = "SELECT status FROM amends.sagas WHERE id = CAST(%(id)s AS text)"

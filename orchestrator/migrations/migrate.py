@@ -1,0 +1,145 @@
+"""Bring one database to the newest revision of its parts, then fill in what an installation needs; again and again.
+
+All in one transaction under an advisory lock: two processes that start at once migrate one after the other.
+"""
+
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import psycopg
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.pool import NullPool
+
+from orchestrator.errors import DependencyError
+from orchestrator.messaging.topics import Topics, ensure_topics
+from orchestrator.migrations.fill import fill_installation
+from orchestrator.migrations.revisions import SCHEMA
+from outbox_relay import topics as topics_table
+from outbox_relay.topics import Topic
+
+Part = Literal["engine", "participant", "outbox"]
+
+ALL_PARTS: tuple[Part, ...] = get_args(Part)
+PARTITIONS_MAX = 10_000  # a typo must not ask Kafka for a million partitions
+POSTGRES_VERSION_MIN = 150_000
+
+LOCK_KEY = 0x616D656E6473  # "amends": one migration at a time in a database
+
+
+def migrate(
+    database_url: str,
+    *,
+    parts: Iterable[Part] = ALL_PARTS,
+    shards: int | None = None,
+    topic_prefix: str = "",
+    topics: Mapping[str, int] | None = None,
+    kafka_bootstrap_servers: str = "",
+) -> None:
+    """Migrate the `parts` of the database. Safe to repeat; nothing is changed if it raises.
+
+    With the part `engine` it makes the secret of the nonces, the shard rows and the topic `sagas` with one partition a
+    shard; `shards` None: as many as there are, 8 in a new database. `topics` (full names -> partitions) are those that
+    can be written to from here, as `Topics.needed` lists them. With `kafka_bootstrap_servers` they are created in Kafka where missing, and their real partition counts
+    are registered; without, the given counts are believed. Raises DependencyError.
+    """
+    chosen = _checked(parts, shards, topics or {})
+    engine = create_engine("postgresql+psycopg://", creator=lambda: _connect(database_url), poolclass=NullPool)
+    try:
+        with engine.begin() as connection:
+            _upgrade(connection, chosen)
+            driver = _psycopg_connection(connection)
+            needed = dict(topics or {})
+            if "engine" in chosen:
+                sagas = Topics(topic_prefix).sagas
+                needed[sagas] = fill_installation(driver, shards, sagas)
+            if needed:
+                found = _found_topics(needed, kafka_bootstrap_servers)
+                driver.execute(topics_table.UPSERT, topics_table.upsert_params(found))
+    finally:
+        engine.dispose()
+
+
+def migration_sql(parts: Iterable[Part] = ALL_PARTS) -> str:
+    """What `migrate` would execute in an empty database, as a script to read or to give to a DBA."""
+    chosen = _checked(parts, None, {})
+    out = io.StringIO()
+    config = _config()
+    config.output_buffer = out
+    _run(config, chosen, as_sql=True)
+    return out.getvalue()
+
+
+def _checked(parts: Iterable[Part], shards: int | None, topics: Mapping[str, int]) -> tuple[Part, ...]:
+    chosen = tuple(parts)
+    if unknown := [part for part in chosen if part not in ALL_PARTS]:
+        raise DependencyError(f"no such part: {', '.join(unknown)}; there are {', '.join(ALL_PARTS)}")
+    counts = {**topics, **({"sagas": shards} if shards is not None else {})}
+    for topic, partitions in counts.items():
+        if not 1 <= partitions <= PARTITIONS_MAX:
+            raise DependencyError(f"{topic}: {partitions} partitions; 1 to {PARTITIONS_MAX} are possible")
+    return tuple(part for part in ("outbox", "participant", "engine") if part in chosen or part == "outbox")
+
+
+def _connect(database_url: str) -> psycopg.Connection:
+    try:
+        connection = psycopg.connect(database_url, application_name="amends migrate", connect_timeout=10)
+    except psycopg.OperationalError as error:
+        said = " ".join(str(error).split())
+        raise DependencyError(f"Postgres is not reachable: {said}. `amends doctor` looks at both servers") from error
+    if connection.info.server_version < POSTGRES_VERSION_MIN:
+        version = connection.info.parameter_status("server_version")
+        connection.close()
+        raise DependencyError(f"this Postgres is {version}; Amends needs 15 or later")
+    return connection
+
+
+def _upgrade(connection: Connection, parts: Iterable[Part]) -> None:
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK_KEY})")
+    connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+    config = _config()
+    config.attributes["connection"] = connection
+    _run(config, parts, as_sql=False)
+
+
+def _run(config: Config, parts: Iterable[Part], *, as_sql: bool) -> None:
+    """`alembic upgrade` of several branches in one go: its command takes one branch, or all there are."""
+    script = ScriptDirectory.from_config(config)
+
+    def steps(current: Any, _: object) -> Iterator[Any]:
+        seen: set[str] = set()  # the outbox comes with each branch that depends on it
+        for part in parts:
+            for step in script._upgrade_revs(f"{part}@head", current):
+                if step.revision.revision not in seen:
+                    seen.add(step.revision.revision)
+                    yield step
+
+    with EnvironmentContext(config, script, fn=steps, as_sql=as_sql, starting_rev=None):
+        script.run_env()
+
+
+def _config() -> Config:
+    config = Config(stdout=io.StringIO())
+    # Percent signs are interpolation in a Config: a path may hold one.
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    return config
+
+
+def _psycopg_connection(connection: Connection) -> "psycopg.Connection[tuple[object, ...]]":
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    return driver
+
+
+def _found_topics(needed: Mapping[str, int], kafka_bootstrap_servers: str) -> dict[str, Topic]:
+    if not kafka_bootstrap_servers:
+        return {topic: Topic(topic, partitions) for topic, partitions in needed.items()}
+    # Imported here: `amends migrate` as a DBA runs it, without Kafka, needs no Kafka client.
+    from orchestrator.messaging.kafka import Admin
+
+    found = ensure_topics(Admin(kafka_bootstrap_servers), needed)
+    return {topic: Topic(topic, partitions, topic_id) for topic, (partitions, topic_id) in found.items()}

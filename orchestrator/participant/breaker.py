@@ -1,0 +1,252 @@
+"""A circuit breaker that all processes of a participant share: pybreaker's states, kept in table `amends.breakers`.
+
+Each process decides from its own memory; a task compares that with the table (`SharedBreakers.keep_fresh`), so no call
+waits for Postgres, but one: after the pause the next call asks for the *trial permit*, a single row that one caller in
+all processes gets. pybreaker by itself lets every call through in half-open, counts a cancelled call as a failure, and
+does its storage's I/O under the call; so it is told how calls ended, and never asked to run them.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, LiteralString
+from uuid import uuid4
+
+from orchestrator.errors import DefinitionError, Failure
+
+if TYPE_CHECKING:
+    from orchestrator.participant.connection import Lane
+
+_LOG = logging.getLogger("amends.participant")
+
+REFRESH_S = 0.25
+TRIAL_WAIT_S = 1.0  # while somebody else's trial call is out, ask again about this much later
+WAKE_JITTER = 0.5  # parked commands come back spread over this part of the pause, not all at once
+
+_DECLARE: LiteralString = """
+    INSERT INTO amends.breakers (participant, name) VALUES (%s, %s) ON CONFLICT DO NOTHING
+"""
+_READ: LiteralString = """
+    SELECT name, state, greatest(0, extract(epoch FROM reopens_at - clock_timestamp()))::float8,
+           coalesce(trial_until > clock_timestamp(), false)
+    FROM amends.breakers WHERE participant = %s AND name = ANY(%s)
+"""
+_TRIAL: LiteralString = """
+    UPDATE amends.breakers
+    SET trial_by = %s, trial_until = clock_timestamp() + make_interval(secs => %s), trials = trials + 1
+    WHERE participant = %s AND name = %s AND state = 'open' AND reopens_at <= clock_timestamp()
+      AND (trial_until IS NULL OR trial_until <= clock_timestamp())
+    RETURNING 1
+"""
+_OPEN: LiteralString = """
+    UPDATE amends.breakers
+    SET state = 'open', opened_at = clock_timestamp(), reopens_at = clock_timestamp() + make_interval(secs => %s),
+        trial_by = NULL, trial_until = NULL, openings = openings + 1
+    WHERE participant = %s AND name = %s AND (state = 'closed' OR trial_by = %s)
+"""
+_CLOSE: LiteralString = """
+    UPDATE amends.breakers SET state = 'closed', trial_by = NULL, trial_until = NULL
+    WHERE participant = %s AND name = %s AND trial_by = %s
+"""
+_RELEASE: LiteralString = """
+    UPDATE amends.breakers SET trial_by = NULL, trial_until = NULL
+    WHERE participant = %s AND name = %s AND trial_by = %s
+"""
+
+
+class Breaker:
+    """A circuit breaker shared by all processes of the participant. While it is open commands wait, no attempt burns.
+
+    Opens after `fail_max` calls in a row that ended neither in an answer nor in a `Failure` (in one process); after
+    `reset_timeout_s` one trial call, in all processes together, decides whether it closes.
+    """
+
+    def __init__(self, name: str, *, fail_max: int = 5, reset_timeout_s: float = 30.0) -> None:
+        if not name or fail_max < 1 or reset_timeout_s <= 0:
+            raise DefinitionError(
+                f"Breaker({name!r}, fail_max={fail_max}, reset_timeout_s={reset_timeout_s}): needs a name, fail_max of "
+                f"1 or more, and reset_timeout_s above 0"
+            )
+        self.name = name
+        self.fail_max = fail_max
+        self.reset_timeout_s = reset_timeout_s
+
+    def __repr__(self) -> str:
+        return f"Breaker({self.name!r}, fail_max={self.fail_max}, reset_timeout_s={self.reset_timeout_s})"
+
+
+class Refused(Exception):
+    """The breaker is open: do not call, come back after `retry_after_s`."""
+
+    def __init__(self, name: str, retry_after_s: float) -> None:
+        super().__init__(f"the circuit breaker {name!r} is open")
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Leave to make one call; say how it ended with `SharedBreaker.ended`."""
+
+    trial: str | None = None
+
+
+class SharedBreaker:
+    """One breaker in this process."""
+
+    def __init__(self, breaker: Breaker, participant: str, lane: "Lane") -> None:
+        import pybreaker
+
+        self.definition = breaker
+        self._participant = participant
+        self._lane = lane
+        self._storage = pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
+        self._machine: pybreaker.CircuitBreaker = pybreaker.CircuitBreaker(
+            fail_max=breaker.fail_max,
+            reset_timeout=breaker.reset_timeout_s,
+            exclude=[Failure],  # a business no is an answer: the other side is well
+            state_storage=self._storage,
+            name=breaker.name,
+            throw_new_error_on_trip=False,
+        )
+        self._reopens_at = 0.0  # monotonic
+        self._trial_elsewhere = False
+        self._asking = False
+        self._unsaid: str | None = None  # it opened here, by this trial (or ""), and the table does not know yet
+
+    @property
+    def is_open(self) -> bool:
+        """As far as this process knows."""
+        return bool(self._machine.current_state != "closed")
+
+    def refusal(self) -> Refused | None:
+        """Why a call need not even be prepared now. Costs nothing; `permit` has the last word."""
+        if not self.is_open or (self._pause_s() <= 0 and not self._asking and not self._trial_elsewhere):
+            return None
+        return Refused(self.definition.name, self._wake_after_s())
+
+    async def permit(self, call_s: float) -> Permit:
+        """Leave for one call that takes at most `call_s`. Raises Refused while the breaker is open."""
+        if not self.is_open:
+            return Permit()
+        if refused := self.refusal():
+            raise refused
+        self._asking = True
+        trial = str(uuid4())
+        try:
+            row = (trial, call_s, self._participant, self.definition.name)
+            granted = await self._lane.execute(_TRIAL, row)
+        finally:
+            self._asking = False
+        if not granted:
+            self._trial_elsewhere = True
+            raise Refused(self.definition.name, self._wake_after_s())
+        self._trial_elsewhere = True  # ours: the other calls of this process wait for its end too
+        _LOG.info("breaker %s of %s: trial call", self.definition.name, self._participant)
+        return Permit(trial)
+
+    async def ended(self, permit: Permit, error: BaseException | None) -> None:
+        """Say how a permitted call ended. A cancelled call says nothing about the other side."""
+        if isinstance(error, asyncio.CancelledError):
+            if permit.trial:
+                await self._lane.execute(_RELEASE, (self._participant, self.definition.name, permit.trial))
+            return
+        if permit.trial is None:
+            if not self.is_open:
+                self._tell(error)
+                if self.is_open:
+                    await self._opened("")
+            return
+        self._machine.half_open()
+        self._tell(error)
+        if self.is_open:
+            await self._opened(permit.trial)
+        else:
+            await self._lane.execute(_CLOSE, (self._participant, self.definition.name, permit.trial))
+            self._trial_elsewhere = False
+            _LOG.info("breaker %s of %s: closed by the trial call", self.definition.name, self._participant)
+
+    def _tell(self, error: BaseException | None) -> None:
+        with contextlib.suppress(Exception), self._machine.calling():
+            if error is not None:
+                raise error
+
+    async def _opened(self, trial: str) -> None:
+        self._reopens_at = time.monotonic() + self.definition.reset_timeout_s
+        self._trial_elsewhere = False
+        self._unsaid = trial
+        _LOG.warning(
+            "breaker %s of %s: open for %.1f s; commands wait, no attempt is burnt",
+            self.definition.name,
+            self._participant,
+            self.definition.reset_timeout_s,
+        )
+        await self.say()
+
+    async def say(self) -> None:
+        """Tell the table that it opened here; again, if Postgres did not answer the first time."""
+        if self._unsaid is not None:
+            row = (self.definition.reset_timeout_s, self._participant, self.definition.name, self._unsaid or None)
+            await self._lane.execute(_OPEN, row)
+            self._unsaid = None
+
+    def learn(self, state: str, pause_s: float, trial_out: bool) -> None:
+        """What the table says. What happened here and is not told yet counts for more."""
+        if self._unsaid is not None or self._asking:
+            return
+        self._trial_elsewhere = trial_out
+        if state == "open":
+            if not self.is_open:
+                self._machine.open()
+                _LOG.warning("breaker %s of %s: opened by another process", self.definition.name, self._participant)
+            self._reopens_at = time.monotonic() + pause_s
+        elif self.is_open:
+            self._machine.close()
+            _LOG.info("breaker %s of %s: closed by another process", self.definition.name, self._participant)
+
+    def _pause_s(self) -> float:
+        return self._reopens_at - time.monotonic()
+
+    def _wake_after_s(self) -> float:
+        spread_s = self.definition.reset_timeout_s * WAKE_JITTER
+        return max(self._pause_s(), TRIAL_WAIT_S) + random.uniform(0, max(spread_s, TRIAL_WAIT_S))
+
+
+class SharedBreakers:
+    """All breakers of a participant, by name."""
+
+    def __init__(self, breakers: Iterable[Breaker], participant: str, lane: "Lane") -> None:
+        self._participant = participant
+        self._lane = lane
+        self._by_name = {breaker.name: SharedBreaker(breaker, participant, lane) for breaker in breakers}
+
+    def get(self, breaker: Breaker | None) -> SharedBreaker | None:
+        """The shared state of a declared breaker."""
+        return None if breaker is None else self._by_name[breaker.name]
+
+    async def declare(self) -> None:
+        """A row for each breaker, and what it says now."""
+        for name in self._by_name:
+            await self._lane.execute(_DECLARE, (self._participant, name))
+        await self.refresh()
+
+    async def refresh(self) -> None:
+        """Tell what is not told yet, and learn what the other processes saw."""
+        for breaker in self._by_name.values():
+            await breaker.say()
+        for name, state, pause_s, trial_out in await self._lane.execute(
+            _READ, (self._participant, list(self._by_name))
+        ):
+            self._by_name[name].learn(state, pause_s, trial_out)
+
+    async def keep_fresh(self) -> None:
+        """Until cancelled. A database that does not answer leaves what was known last."""
+        while self._by_name:
+            await asyncio.sleep(REFRESH_S)
+            try:
+                await self.refresh()
+            except Exception as error:
+                _LOG.warning("breakers of %s: not refreshed: %s", self._participant, error)

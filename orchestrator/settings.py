@@ -1,0 +1,165 @@
+"""Every setting, read once at the edge: from the environment, or given to `Settings(...)` in a test or a script.
+
+Nothing below the edge (client, app, run, cli) reads the environment. What is no matter of the installation is not
+here but in `limits.py`, with its reason. docs/reference/settings.md is held against this class by a test.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from orchestrator.errors import DependencyError
+
+LOCAL_DATABASE = "amends"
+"""The database of the local stack that `amends dev` and the CLI use: its URL in var/stack.json is the administrator's."""
+
+
+class Settings(BaseSettings):
+    """Read once, at the edge, from the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="AMENDS_", frozen=True, extra="ignore", validate_by_name=True, validate_by_alias=True
+    )
+
+    database_url: SecretStr = Field(
+        validation_alias="DATABASE_URL",
+        description="The Postgres database of this process, as postgresql://user@host:port/name. Of the orchestrator, "
+        "the client, the console: the orchestrator's. Of a participant: the service's own.",
+    )
+    kafka_bootstrap_servers: str = Field(
+        default="",
+        validation_alias="KAFKA_BOOTSTRAP_SERVERS",
+        description="host:port, several separated by commas. Needed by every process but a client, which never talks "
+        "to Kafka.",
+    )
+    schema_registry_url: str | None = Field(
+        default=None,
+        validation_alias="SCHEMA_REGISTRY_URL",
+        description="A Confluent-compatible schema registry. Unset: Avro single-object encoding over the .avsc files.",
+    )
+    topic_prefix: str = Field(
+        default="",
+        pattern=r"^[a-zA-Z0-9._-]{0,100}$",
+        description="Begins the name of every topic and consumer group, so that installations can share one Kafka.",
+    )
+    schemas_dir: Path = Field(
+        default=Path("schemas"),
+        description="The folder of the .avsc contracts: written by `amends schemas`, read for messages whose class is "
+        "not imported. It may be missing.",
+    )
+    worker_name: str = Field(
+        default="",
+        description="How this process is called in `amends doctor`, in logs and traces. Empty: host name and pid.",
+    )
+    client_connections_max: int = Field(
+        default=10,
+        ge=1,
+        le=1_000,
+        description="How many connections of its own one client opens at most (it opens none before it needs one).",
+    )
+    client_connect_timeout_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="Seconds that a client waits for one of its connections before it raises DependencyError.",
+    )
+    otel_exporter_otlp_endpoint: str | None = Field(
+        default=None,
+        validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="Where spans go by OTLP over HTTP. Unset: none are exported, `amends trace` draws them all the same.",
+    )
+
+    def for_kafka(self) -> "Settings":
+        """These settings, for a process that needs Kafka. Raises DependencyError when nobody says where it is."""
+        if not self.kafka_bootstrap_servers:
+            raise DependencyError(_MISSING.format(names="KAFKA_BOOTSTRAP_SERVERS is", example=_EXAMPLE))
+        return self
+
+
+_EXAMPLE = "export DATABASE_URL=postgresql://user@host/name KAFKA_BOOTSTRAP_SERVERS=host:9092"
+_MISSING = "{names} not set. {example}, or start both here with `amends up`"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """One setting as `amends config` prints it."""
+
+    name: str
+    variable: str
+    value: str
+    origin: str  # environment, local stack, default
+
+
+def read_settings(var: Path | None = None) -> Settings:
+    """The settings of this process, from its environment; then, if `var` is given, from the local stack that runs there.
+
+    Raises DependencyError, naming every variable that is missing or wrong.
+    """
+    local = local_environment(var) if var is not None else {}
+    given = {name: value for name, value in local.items() if not os.environ.get(name)}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # by environment name; pydantic validates the values
+    except ValidationError as error:
+        raise DependencyError(_explained(error)) from None
+
+
+def local_environment(var: Path) -> dict[str, str]:
+    """DATABASE_URL and KAFKA_BOOTSTRAP_SERVERS of the stack that runs in `var`; empty if none does.
+
+    The stack's URL is the administrator's, of the database `postgres`; sagas live in the database LOCAL_DATABASE.
+    """
+    try:
+        row = json.loads((var / "stack.json").read_text())
+        url = str(row["DATABASE_URL"])
+        kafka = str(row["KAFKA_BOOTSTRAP_SERVERS"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return {"DATABASE_URL": with_local_database(url), "KAFKA_BOOTSTRAP_SERVERS": kafka}
+
+
+def with_local_database(url: str) -> str:
+    """The same server's URL with LOCAL_DATABASE, if it names the administrator's database; else as it is."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"/{LOCAL_DATABASE}")) if parts.path in ("/postgres", "/", "") else url
+
+
+def origins(settings: Settings, environ: Mapping[str, str]) -> Iterator[Origin]:
+    """Each setting with its value (passwords hidden) and where it came from."""
+    for name in Settings.model_fields:
+        variable = variable_of(name)
+        value = getattr(settings, name)
+        if environ.get(variable):
+            origin = "environment"
+        else:
+            origin = "local stack" if name in settings.model_fields_set else "default"
+        shown = without_password(value.get_secret_value()) if isinstance(value, SecretStr) else str(value or "")
+        yield Origin(name, variable, shown, origin)
+
+
+def without_password(url: str) -> str:
+    """A database URL that may be shown."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting."""
+    alias = Settings.model_fields[name].validation_alias
+    return str(alias) if alias else f"AMENDS_{name.upper()}"
+
+
+def _explained(error: ValidationError) -> str:
+    missing = [str(e["loc"][0]) for e in error.errors() if e["type"] == "missing"]
+    wrong = [f"{e['loc'][0]}: {e['msg']}" for e in error.errors() if e["type"] != "missing"]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        wrong.insert(0, _MISSING.format(names=f"{', '.join(missing)} {verb}", example=_EXAMPLE))
+    return "; ".join(wrong)

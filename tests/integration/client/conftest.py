@@ -1,0 +1,20 @@
+"""Databases with the orchestrator's tables, made by our own migrations; no worker runs on them."""
+
+import pytest
+
+from orchestrator.local.stack import Stack
+from orchestrator.migrations import migrate
+from orchestrator.settings import Settings
+from tests.servers import create_template
+
+
+@pytest.fixture(scope="session")
+def database_template(stack: Stack) -> str:
+    """Engine and outbox, with four shards."""
+    return create_template(stack.database_url, "client", lambda url: migrate(url, parts=["engine"], shards=4))
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    """Of a client: it needs no Kafka."""
+    return Settings(database_url=database_url)  # type: ignore[arg-type]  # pydantic makes it a SecretStr
