@@ -21,7 +21,9 @@ class Settled(Message, name="TestSettled"):
     reference: str
 
 
-def ended(url: str, saga_id: str, status: str, *, result: Any = None, problem: Any = None, left: list[str] | None = None) -> None:
+def ended(
+    url: str, saga_id: str, status: str, *, result: Any = None, problem: Any = None, left: list[str] | None = None
+) -> None:
     """End a saga as the engine does."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(

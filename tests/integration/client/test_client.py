@@ -164,7 +164,10 @@ async def test_verbs_are_rows_with_their_saga(client: Client, database_url: str)
     await client.skip("order-7", note="refunded by hand")
     await client.fail("order-7", note="no use")
     await client.unblock("order-7")
-    rows = ask(database_url, "SELECT v.verb, v.note, v.shard = s.shard FROM amends.verbs v JOIN amends.sagas s ON s.id = v.saga_id ORDER BY verb_no")
+    rows = ask(
+        database_url,
+        "SELECT v.verb, v.note, v.shard = s.shard FROM amends.verbs v JOIN amends.sagas s ON s.id = v.saga_id ORDER BY verb_no",
+    )
     assert rows == [
         ("cancel", "", True),
         ("terminate", "ordered twice", True),
@@ -186,7 +189,9 @@ async def test_verbs_for_no_saga_or_an_ended_one_are_refused(client: Client, dat
         await client.retry("order-7")
 
 
-def test_a_client_outlives_its_event_loop_and_a_server_that_dropped_its_connections(settings: Settings, stack: Any) -> None:
+def test_a_client_outlives_its_event_loop_and_a_server_that_dropped_its_connections(
+    settings: Settings, stack: Any
+) -> None:
     client = Client(settings)
     asyncio.run(client.start(checkout, ORDER, id="order-7"))
 

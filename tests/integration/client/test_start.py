@@ -42,7 +42,14 @@ def test_a_start_is_a_saga_and_a_row_of_the_outbox(settings: Settings, database_
     [(topic, key, row_type, partition, kind, saga_id, payload)] = ask(
         database_url, "SELECT aggregatetype, aggregateid, type, partition, kind, saga_id, payload FROM amends.outbox"
     )
-    assert (topic, key, row_type, partition, kind, saga_id) == ("sagas", "order-7", "checkout", shard, "start", "order-7")
+    assert (topic, key, row_type, partition, kind, saga_id) == (
+        "sagas",
+        "order-7",
+        "checkout",
+        shard,
+        "start",
+        "order-7",
+    )
     assert control.Start.decode(payload) == control.Start(uid=uid, type="checkout", version=3, input=text)
 
 

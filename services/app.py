@@ -1,0 +1,11 @@
+"""The whole shop in one process, for play: `amends dev services.app:app`."""
+
+from orchestrator import App
+from services.analytics import analytics
+from services.checkout import checkout
+from services.orders import orders
+from services.payments import payments
+from services.shipping import shipping
+from services.stock import stock
+
+app = App(sagas=[checkout], participants=[orders, stock, payments, shipping, analytics])

@@ -1,0 +1,167 @@
+"""Which stage each open saga is in: read from the databases while every process that could change it is frozen.
+
+A saga's stage follows from its journal (what was asked, what was answered), the orchestrator's outbox (what has not
+left yet) and the services' inboxes (what was begun, what was answered). No look at one of them alone can tell "sent"
+from "answered, but not read".
+"""
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, LiteralString, get_args
+
+import psycopg
+from psycopg.rows import TupleRow
+
+Stage = Literal["command_in_outbox", "command_sent", "gateway_call_running", "reply_unread", "undo_under_way"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+IN_SAGAS = ("orders", "stock", "payments", "shipping")
+
+OWNED: LiteralString = """
+    SELECT s.shard, w.pid FROM amends.shards s JOIN amends.workers w ON w.worker = s.worker
+"""
+OPEN: LiteralString = """
+    SELECT s.saga_no, s.id, s.uid::text, s.shard, j.pos, j.body
+    FROM amends.sagas s JOIN amends.journal j USING (saga_no)
+    WHERE s.status IN ('running', 'compensating') ORDER BY s.saga_no, j.pos
+"""
+OUTBOX: LiteralString = "SELECT seq, operation_key FROM amends.outbox WHERE kind IN ('command', 'undo')"
+INBOX: LiteralString = "SELECT key, state, run FROM amends.inbox WHERE key = ANY(%s)"
+
+Connection = psycopg.AsyncConnection[TupleRow]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSaga:
+    """A saga that has not ended. `calls` and `undos` are the keys of its open operations."""
+
+    number: int
+    id: str
+    shard: int
+    position: int
+    calls: Mapping[str, str]  # key -> service
+    undos: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The sagas at one moment. `stages`: stage -> ids; one saga may be in several, if it does several things."""
+
+    owned: Mapping[int, frozenset[int]]  # pid of an orchestrator -> its shards
+    sagas: Sequence[OpenSaga]
+    stages: Mapping[int, Mapping[Stage, frozenset[str]]]  # shard -> stage -> saga ids
+    outbox_seqs: frozenset[int] = frozenset()
+    gateway_calls: Mapping[str, int] = field(default_factory=dict)  # key -> run
+
+    def counts(self, shards: Iterable[int]) -> dict[Stage, int]:
+        """How many sagas of these shards are in each stage."""
+        mine = set(shards)
+        found = [by_stage for shard, by_stage in self.stages.items() if shard in mine]
+        return {stage: sum(len(by_stage.get(stage, ())) for by_stage in found) for stage in STAGES}
+
+    def positions(self, shards: Iterable[int]) -> dict[int, int]:
+        """saga_no -> position, of the open sagas of these shards."""
+        mine = set(shards)
+        return {saga.number: saga.position for saga in self.sagas if saga.shard in mine}
+
+
+class Eye:
+    """Connections to all databases, kept open, so that a look takes a few milliseconds."""
+
+    def __init__(self, connections: Mapping[str, Connection]) -> None:
+        self._connections = connections
+
+    @classmethod
+    async def open(cls, urls: Mapping[str, str]) -> "Eye":
+        """Connect to the orchestrator's database and those of the services that take part in sagas."""
+        names = ("orchestrator", *IN_SAGAS)
+        opened = [await psycopg.AsyncConnection.connect(urls[name], autocommit=True) for name in names]
+        return cls(dict(zip(names, opened, strict=True)))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for connection in self._connections.values():
+            await connection.close()
+
+    async def ask(
+        self, statement: LiteralString, params: Sequence[Any] = (), *, of: str = "orchestrator"
+    ) -> list[TupleRow]:
+        """Rows of one database."""
+        return await (await self._connections[of].execute(statement, params)).fetchall()
+
+    async def look(self) -> Look:
+        """Read everything; exact if the processes are frozen, else a moment apart from database to database."""
+        owned: dict[int, set[int]] = defaultdict(set)
+        for shard, pid in await self.ask(OWNED):
+            owned[pid].add(shard)
+        sagas = open_sagas(await self.ask(OPEN))
+        outbox = await self.ask(OUTBOX)
+        keys = [key for saga in sagas for key in saga.calls]
+        inboxes = await asyncio.gather(*(self.ask(INBOX, (keys,), of=name) for name in IN_SAGAS))
+        rows = {key: (state, run) for inbox in inboxes for key, state, run in inbox}
+        calls = {key: run for key, state, run in inboxes[IN_SAGAS.index("payments")] if state == "running"}
+        return Look(
+            owned={pid: frozenset(shards) for pid, shards in owned.items()},
+            sagas=sagas,
+            stages=staged(sagas, {key for _, key in outbox}, {key: state for key, (state, _) in rows.items()}),
+            outbox_seqs=frozenset(seq for seq, _ in outbox),
+            gateway_calls=calls,
+        )
+
+
+def open_sagas(rows: Iterable[TupleRow]) -> list[OpenSaga]:
+    """From journal rows, ordered by saga and position."""
+    journals: dict[int, list[TupleRow]] = defaultdict(list)
+    for row in rows:
+        journals[row[0]].append(row)
+    return [open_saga(journal) for journal in journals.values()]
+
+
+def open_saga(journal: Sequence[TupleRow]) -> OpenSaga:
+    number, id_, uid, shard, position, _ = journal[-1]
+    calls: dict[int, str] = {}
+    undos: set[int] = set()
+    for part in (part for row in journal for part in json.loads(row[5])):
+        match part:
+            case {"op": "call", "seq": seq, "service": service}:
+                calls[seq] = service
+            case {"op": "undo", "undo_of": seq}:
+                calls.pop(seq, None)
+                undos.add(seq)
+            case {"in": "replied", "seq": seq, "outcome": "succeeded" | "failed"}:
+                calls.pop(seq, None)
+            case {"in": "undo_replied", "seq": seq, "outcome": "undone"}:
+                undos.discard(seq)
+    keys = {f"{uid}:0:{seq}": service for seq, service in calls.items()}
+    return OpenSaga(number, id_, shard, position, keys, sorted(f"{uid}:0:{seq}" for seq in undos))
+
+
+def staged(
+    sagas: Iterable[OpenSaga], in_outbox: set[str], inbox: Mapping[str, str]
+) -> dict[int, dict[Stage, frozenset[str]]]:
+    """Shard -> stage -> ids of sagas."""
+    found: dict[int, dict[Stage, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for saga in sagas:
+        for key, service in saga.calls.items():
+            stage = stage_of(inbox.get(key), service, in_outbox=key in in_outbox)
+            if stage:
+                found[saga.shard][stage].add(saga.id)
+        if saga.undos:
+            found[saga.shard]["undo_under_way"].add(saga.id)
+    return {shard: {stage: frozenset(ids) for stage, ids in stages.items()} for shard, stages in found.items()}
+
+
+def stage_of(inbox_state: str | None, service: str, *, in_outbox: bool) -> Stage | None:
+    """The stage of one open call. None: it waits for its next attempt, as behind an open breaker."""
+    if in_outbox:
+        return "command_in_outbox"
+    match inbox_state:
+        case None:
+            return "command_sent"
+        case "running" if service == "payments":
+            return "gateway_call_running"
+        case "done" | "failed":
+            return "reply_unread"
+    return None

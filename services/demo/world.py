@@ -1,0 +1,157 @@
+"""The databases, topics and addresses of one run. Every run has its own, so that a second one needs no cleaning.
+
+What the former run left is dropped at the start of the next: until then one can look at it.
+"""
+
+import asyncio
+import json
+import secrets
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from psycopg import sql
+
+from orchestrator.local.paths import VarDir, cache_dir
+from orchestrator.local.ports import replace_json, take
+from orchestrator.local.stack import RunningStack, Stack
+from services import analytics, orders, payments, shipping, stock
+from services.demo.basket import DELIVERED
+from services.demo.options import Options
+
+SERVICES = {"orders": orders, "stock": stock, "payments": payments, "shipping": shipping, "analytics": analytics}
+SHARDS = 8
+SLOT_PATIENCE_S = 10.0
+SLOTS = "SELECT slot_name, active_pid FROM pg_replication_slots WHERE database = %s"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """`urls`: orchestrator and each service -> its database."""
+
+    run: str
+    folder: Path
+    stack: Stack
+    urls: Mapping[str, str]
+    gateway_port: int
+
+    @property
+    def topic_prefix(self) -> str:
+        """Begins the name of each topic and group."""
+        return f"shop.{self.run}."
+
+    @property
+    def gateway_url(self) -> str:
+        return f"http://127.0.0.1:{self.gateway_port}"
+
+    @property
+    def gateway_book(self) -> Path:
+        return self.folder / f"gateway-{self.run}.sqlite"
+
+    @property
+    def path(self) -> Path:
+        """What the auditor is given."""
+        return self.folder / "world.json"
+
+    @property
+    def orders_path(self) -> Path:
+        return self.folder / "orders.jsonl"
+
+    def environment(self, database: str) -> dict[str, str]:
+        """Of a process whose database it is."""
+        return {
+            "DATABASE_URL": self.urls[database],
+            "KAFKA_BOOTSTRAP_SERVERS": self.stack.kafka_bootstrap_servers,
+            "AMENDS_TOPIC_PREFIX": self.topic_prefix,
+            "GATEWAY_URL": self.gateway_url,
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        }
+
+
+async def prepare(running: RunningStack, options: Options) -> World:
+    """Drop the former run's databases and make this one's, with all tables and goods on the shelves."""
+    options.folder.mkdir(parents=True, exist_ok=True)
+    run = f"{time.strftime('%H%M%S')}_{secrets.token_hex(2)}"
+    admin_url = running.stack.database_url
+    urls = {name: with_database(admin_url, f"shop_{run}_{name}") for name in ("orchestrator", *SERVICES)}
+    ports = take(["gateway"], VarDir.at(options.var), cache_dir())
+    world = World(run, options.folder, running.stack, urls, ports["gateway"])
+    await asyncio.to_thread(forget_former_run, world)
+    leave_addresses(world)
+    await asyncio.to_thread(create_databases, world)
+    await migrate(world)
+    await asyncio.gather(*(asyncio.to_thread(SERVICES[name].create_tables, urls[name]) for name in SERVICES))
+    await asyncio.to_thread(stock.deliver, urls["stock"], DELIVERED)
+    return world
+
+
+def leave_addresses(world: World) -> None:
+    """world.json for the auditor, env for people. Before anything is made, so that the next run can drop it."""
+    places = {"orders": str(world.orders_path), "gateway_book": str(world.gateway_book)}
+    replace_json(world.path, {**places, "databases": dict(world.urls)})
+    variables = world.environment("orchestrator")
+    (world.folder / "env").write_text("".join(f"export {name}='{value}'\n" for name, value in variables.items()))
+
+
+def create_databases(world: World) -> None:
+    with psycopg.connect(world.stack.database_url, autocommit=True) as connection:
+        for url in world.urls.values():
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database_of(url))))
+
+
+async def migrate(world: World) -> None:
+    """Make the runtime's tables and topics, as a deploy would. Raises RuntimeError with what `amends migrate` said."""
+    outputs = await asyncio.gather(*(migrated(world, name) for name in world.urls))
+    failed = [output for code, output in outputs if code != 0]
+    if failed:
+        raise RuntimeError("`amends migrate` failed:\n" + "\n".join(failed))
+
+
+async def migrated(world: World, name: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "orchestrator.cli", "migrate", "services.app:app", "--shards", str(SHARDS)),
+        env={**world.environment(name)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    return process.returncode or 0, f"{name}: {output.decode()}"
+
+
+def forget_former_run(world: World) -> None:
+    """Drop the databases and the gateway's book that the last world.json names, if they are on this server."""
+    try:
+        former = json.loads(world.path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return
+    with psycopg.connect(world.stack.database_url, autocommit=True) as connection:
+        for url in former["databases"].values():
+            if urlsplit(url).netloc == urlsplit(world.stack.database_url).netloc:
+                drop_database(connection, database_of(url))
+    for file in world.folder.glob("gateway-*.sqlite*"):
+        file.unlink()
+
+
+def drop_database(connection: psycopg.Connection, name: str) -> None:
+    """With its slots: a slot in use ends a moment after its reader."""
+    deadline_s = time.monotonic() + SLOT_PATIENCE_S
+    while (slots := connection.execute(SLOTS, [name]).fetchall()) and time.monotonic() < deadline_s:
+        for slot, active_pid in slots:
+            if active_pid is None:
+                connection.execute("SELECT pg_drop_replication_slot(%s)", [slot])
+            else:
+                connection.execute("SELECT pg_terminate_backend(%s)", [active_pid])
+    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def with_database(url: str, name: str) -> str:
+    """The same server's URL with another database."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+def database_of(url: str) -> str:
+    return urlsplit(url).path.removeprefix("/")

@@ -1,0 +1,50 @@
+"""How the gateway misbehaves: what each test card does, and what each phase does to everybody.
+
+Times come from the key, not from a generator: the same request takes the same time in each run.
+"""
+
+import zlib
+from dataclasses import dataclass
+from typing import Literal
+
+Phase = Literal["normal", "slow", "down"]
+Trick = Literal["none", "decline", "lose answer", "answer late"]
+
+# Test cards, as gateways give them to their customers. Any other card is charged.
+CARDS: dict[str, Trick] = {
+    "4000-0000-0000-0002": "decline",
+    "4000-0000-0000-0119": "lose answer",
+    "4000-0000-0000-0259": "answer late",
+}
+
+LATE_ANSWER_S = 6.0  # twice what a client waits
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """An answer takes between these two, in seconds. What is asked is done halfway."""
+
+    fastest_s: float
+    slowest_s: float
+
+    def of(self, key: str) -> float:
+        """The time for this key."""
+        return self.fastest_s + (self.slowest_s - self.fastest_s) * (zlib.crc32(key.encode()) % 1000) / 999
+
+
+PACES: dict[Phase, Pace] = {
+    "normal": Pace(0.3, 1.0),
+    "slow": Pace(2.0, 5.0),  # a client that waits 3 s loses two answers in three
+    "down": Pace(0.0, 0.1),
+}
+
+
+def trick_of(card: str, times_tried: int) -> Trick:
+    """What this card does now: a lost or late answer happens to the first request under a key only."""
+    trick = CARDS.get(card, "none")
+    return trick if trick == "decline" or times_tried == 1 else "none"
+
+
+def hangs_up(key: str, times_tried: int) -> bool:
+    """While it is down, half of the requests are turned away with a 503, half find the connection closed."""
+    return (zlib.crc32(key.encode()) + times_tried) % 2 == 0

@@ -1,0 +1,92 @@
+"""The stock service: takes things off the shelf for an order, and puts them back when the checkout fails."""
+
+from collections.abc import Iterable, Mapping
+
+from sqlalchemy import CheckConstraint, create_engine, insert, make_url, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from orchestrator import Participant, Transaction
+from services import tables
+from services.contracts import Item, OutOfStock, ReserveStock
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Shelf(Base):
+    """How much of one thing there is now, and how much was ever delivered to us."""
+
+    __tablename__ = "shelves"
+    __table_args__ = (CheckConstraint("quantity >= 0"),)
+
+    sku: Mapped[str] = mapped_column(primary_key=True)
+    delivered: Mapped[int]
+    quantity: Mapped[int]
+
+
+class Movement(Base):
+    """The ledger behind the shelves: never changed, only added to. `change` is negative when things leave the shelf."""
+
+    __tablename__ = "movements"
+
+    movement: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str]
+    order_id: Mapped[str] = mapped_column(index=True)
+    sku: Mapped[str]
+    change: Mapped[int]
+    at: Mapped[tables.Now]
+
+
+stock = Participant("stock")
+
+
+@stock.handles(ReserveStock)
+async def reserve(cmd: ReserveStock, tx: Transaction) -> None:
+    for item in in_one_order(cmd.items):
+        taken = await tx.session.scalar(
+            update(Shelf)
+            .where(Shelf.sku == item.sku, Shelf.quantity >= item.quantity)
+            .values(quantity=Shelf.quantity - item.quantity)
+            .returning(Shelf.sku)
+        )
+        if taken is None:
+            # A Failure rolls back what this handling took before.
+            raise OutOfStock(sku=item.sku, left=await quantity_left(tx.session, item.sku))
+        tx.session.add(Movement(key=tx.key, order_id=cmd.order_id, sku=item.sku, change=-item.quantity))
+
+
+@reserve.undo
+async def release(cmd: ReserveStock, reply: None, tx: Transaction) -> None:
+    for item in in_one_order(cmd.items):
+        await tx.session.execute(
+            update(Shelf).where(Shelf.sku == item.sku).values(quantity=Shelf.quantity + item.quantity)
+        )
+        tx.session.add(Movement(key=tx.key, order_id=cmd.order_id, sku=item.sku, change=item.quantity))
+
+
+def in_one_order(items: Iterable[Item]) -> list[Item]:
+    """By sku: two handlings that lock the same shelves in different orders would wait for each other."""
+    return sorted(items, key=lambda item: item.sku)
+
+
+async def quantity_left(session: AsyncSession, sku: str) -> int:
+    """What the shelf holds; 0 for a thing that we never had."""
+    return await session.scalar(select(Shelf.quantity).where(Shelf.sku == sku)) or 0
+
+
+def create_tables(database_url: str) -> None:
+    """The stock service's tables."""
+    tables.create_tables(Base.metadata, database_url)
+
+
+def deliver(database_url: str, goods: Mapping[str, int]) -> None:
+    """Put new things on new shelves: sku -> quantity."""
+    engine = create_engine(make_url(database_url).set(drivername="postgresql+psycopg"))
+    try:
+        with engine.begin() as connection:
+            rows = [{"sku": sku, "delivered": n, "quantity": n} for sku, n in goods.items()]
+            connection.execute(insert(Shelf), rows)
+    finally:
+        engine.dispose()
