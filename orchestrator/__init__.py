@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from orchestrator.retry import Retry
 
 _ERRORS = (
-    "AmendsError DefinitionError DependencyError Failure Misuse OperationError OperationFailed PayloadError RequestError "
-    "SagaFailed SagaIdTaken SagaNotFound TimedOut Transient UnknownFailure"
+    "AmendsError DefinitionError DependencyError Failure Misuse OperationError OperationFailed PayloadError "
+    "RequestError SagaFailed SagaIdTaken SagaNotFound TimedOut Transient UnknownFailure"
 )
 _HOMES: dict[str, str] = {
     "App": "orchestrator.app",

@@ -6,11 +6,11 @@ from orchestrator.contracts import Command, reply_type
 from orchestrator.core import values
 from orchestrator.core.decisions import Decision, Known, SendCommand, SendUndo, StartChild, UndoChild
 from orchestrator.core.entries import Json, Replied
-from orchestrator.core.loop import SagaTimer
 from orchestrator.core.operations import Attempts, Operation
 from orchestrator.core.outcomes import reply_counts
 from orchestrator.core.saga_type import SagaType
 from orchestrator.core.state import SagaState
+from orchestrator.core.timers import SagaTimer
 from orchestrator.core.undo import Undo
 from orchestrator.problems import Problem
 from orchestrator.retry import Retry
@@ -224,5 +224,3 @@ class UndoOfChild(Undo):
         child = self.of
         assert isinstance(child, Child)
         return UndoChild(seq=child.seq, attempt=self.attempt, id=child.child_id, type=child.name)
-
-

@@ -150,8 +150,8 @@ class SetValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """A `receive`, a sleep, an asyncio timeout or a pivot: nothing for the engine to do, but a replay must repeat it and
-    people read it."""
+    """A `receive`, a sleep, an asyncio timeout or a pivot: nothing for the engine to do. A replay must
+    repeat it, and people read it."""
 
     seq: int
     what: Literal["receive", "sleep", "timeout", "pivot"]

@@ -145,7 +145,8 @@ class _Names:
             if isinstance(node, ast.ImportFrom):
                 self._local[alias.asname or alias.name] = f"{node.module}.{alias.name}"
             else:
-                self._local[alias.asname or alias.name.split(".")[0]] = alias.asname and alias.name or alias.name.split(".")[0]
+                root = alias.name.split(".")[0]
+                self._local[alias.asname or root] = alias.name if alias.asname else root
 
     def banned(self, node: ast.Attribute | ast.Name) -> tuple[str, str] | None:
         path = self._path(node)
@@ -195,7 +196,7 @@ _INSTALLED = threading.Event()
 
 
 def install_guard() -> None:
-    """Once a process, by whoever runs turns. An audit hook can't be taken out again; it only looks while a turn runs."""
+    """Once a process, by whoever runs turns. An audit hook can't be taken out; it only looks while a turn runs."""
     if not _INSTALLED.is_set():
         _INSTALLED.set()
         sys.addaudithook(_audit)
@@ -223,4 +224,5 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
             return
         frame = frame.f_back
     what = f"{event}({args[0]!r})" if args and isinstance(args[0], str) else event
-    raise loop.misuse(f"{author_line(sys._getframe(1))}: {what} reaches outside of the saga: use s.step(function, …) for it")
+    where = author_line(sys._getframe(1))
+    raise loop.misuse(f"{where}: {what} reaches outside of the saga: use s.step(function, …) for it")

@@ -7,13 +7,19 @@ from typing import Any
 from orchestrator.core import values
 from orchestrator.core.decisions import AnswerUndo, Finish, SetStatus, Settle
 from orchestrator.core.entries import Json, UndoRequested
-from orchestrator.core.lifecycle import TERMINAL
+from orchestrator.core.lifecycle import TERMINAL, Happening
 from orchestrator.core.saga_type import SagaType
 from orchestrator.core.state import SagaState
 from orchestrator.core.undo import cancel_and_wait, take_back
 from orchestrator.errors import PayloadError
 from orchestrator.problems import Problem, problem_of
 
+_HAPPENINGS: dict[str, Happening] = {
+    "completed": "complete",
+    "failed": "fail",
+    "cancelled": "cancel",
+    "terminated": "terminate",
+}
 _TAKEN_BACK = Problem(kind="error", type="TakenBack", text="its parent took it back", effect="none")
 _UNDONE_BEFORE_IT_BEGAN = Problem(kind="error", type="Cancelled", text="before it began", effect="none")
 
@@ -50,7 +56,8 @@ class Ending:
             await take_back([op for op in self.st.undoable() if op.is_unsettled() or op.state == "undoing"])
             self._finish("completed", result=result)
         elif self.st.pivot_seq is not None:
-            self.st.stick(FunctionRaised(self.problem), f"after the pivot the function raised {_short(self.problem)}", self.problem)
+            reason = f"after the pivot the function raised {_short(self.problem)}"
+            self.st.stick(FunctionRaised(self.problem), reason, self.problem)
         else:
             await self._compensate(self.problem)
             self._finish("cancelled" if main.cancelled() else "failed", problem=self.problem)
@@ -96,7 +103,7 @@ class Ending:
     def _finish(self, status: Any, *, result: Json = None, problem: Problem | None = None) -> None:
         st = self.st
         st.site = None
-        st.move({"completed": "complete", "failed": "fail", "cancelled": "cancel", "terminated": "terminate"}[status])  # type: ignore[arg-type]
+        st.move(_HAPPENINGS[status])
         rest = {op.seq: op.label for op in st.undoable()} if status in ("failed", "cancelled", "terminated") else {}
         left = (*st.left, *rest.values())
         if not self._may_be_taken_back():
@@ -249,4 +256,3 @@ def _as_end_of_a_saga(problem: Problem, saga_id: str, status: str, left: tuple[s
     if problem.kind == "failure" and status == "failed":
         return replace(problem, effect=effect, left_undone=left)
     return replace(problem, kind="saga", saga_id=saga_id, status=status, effect=effect, left_undone=left, bases=())
-

@@ -61,7 +61,8 @@ def after(status: Status, happening: Happening, *, before: Status = "running") -
     try:
         return TRANSITIONS[status, happening]
     except KeyError:
-        raise LifecycleContradiction(f"`{happening}` can't happen to a saga that is {status}: please report this") from None
+        text = f"`{happening}` can't happen to a saga that is {status}: please report this"
+        raise LifecycleContradiction(text) from None
 
 
 def refusal(status: Status, verb: Verb) -> str | None:

@@ -10,21 +10,24 @@ because a replay would go another way otherwise (rule 17):
 """
 
 import asyncio
-import heapq
-import math
 import sys
 from asyncio import events, futures, tasks
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from orchestrator import limits
 from orchestrator.core.blocked import Evicted, author_line, blocked
+from orchestrator.core.timers import SagaTimer, Timers, microseconds
 from orchestrator.errors import Misuse
 
 PLACE: ContextVar[Any] = ContextVar("amends_place")  # the scope in which code runs; `core.undo` gives it its meaning
-_LATEST_S = 10**10  # some 300 years: sleep(inf) must fit into an integer
+if TYPE_CHECKING:
+    # For a type checker the methods that are refused below, in a loop over their names, would be missing.
+    _AbstractLoop = Any
+else:
+    _AbstractLoop = asyncio.AbstractEventLoop
 
 
 class SagaTask(tasks.Task[Any]):
@@ -65,32 +68,21 @@ class ShieldedFuture(SagaFuture):
         return True
 
 
-class SagaTimer(events.TimerHandle):
-    """`due_us` and `armed_us` in the saga's time; `seq` as in `decisions.Timer`."""
-
-    number: int
-    due_us: int
-    armed_us: int
-    seq: int | None
-
-
-class SagaLoop(asyncio.AbstractEventLoop):
+class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
     def __init__(self) -> None:
         self.start_us = 0
         self.now_us = 0
         self.evicted = False
         self.broken: Exception | None = None  # what blocks this saga, even if its code caught it
         self.tasks: list[SagaTask] = []
+        self.timers = Timers()
         self.errors: list[BaseException] = []  # out of callbacks that nobody awaits
         self.generators: list[AsyncGenerator[Any, Any]] = []
         self.timer_noted: Callable[[float, bool], None] | None = None  # told of each timer that saga code sets
         self._system_tasks: list[SagaTask] = []
         self._ready: deque[events.Handle] = deque()
         self._retries: list[events.Handle] = []
-        self._timers: dict[int, SagaTimer] = {}
-        self._heap: list[tuple[int, int]] = []
         self._number = 0
-        self._timer_number = 0
         self._tasks_after_pruning = 0
 
     # ---- what asyncio asks of a loop -----------------------------------------------------------------------------
@@ -122,7 +114,7 @@ class SagaLoop(asyncio.AbstractEventLoop):
         if self.timer_noted is not None:
             is_sleep = getattr(callback, "__name__", "") == "_set_result_unless_cancelled"
             self.timer_noted(when - self.time(), is_sleep)
-        return self.arm(self.start_us + _microseconds(when), callback, *args, context=context)
+        return self.arm(self.start_us + microseconds(when), callback, *args, context=context)
 
     def create_future(self) -> SagaFuture:
         if self.evicted:
@@ -150,7 +142,7 @@ class SagaLoop(asyncio.AbstractEventLoop):
 
     def get_task_factory(self) -> None:
         """None, for anyio asks."""
-        return None
+        return
 
     def is_running(self) -> bool:
         return True
@@ -166,7 +158,7 @@ class SagaLoop(asyncio.AbstractEventLoop):
 
     def _timer_handle_cancelled(self, handle: events.TimerHandle) -> None:
         if isinstance(handle, SagaTimer):
-            self._timers.pop(handle.number, None)
+            self.timers.drop(handle)
 
     # ---- for the runtime -----------------------------------------------------------------------------------------
 
@@ -184,10 +176,7 @@ class SagaLoop(asyncio.AbstractEventLoop):
     ) -> SagaTimer:
         """A timer at a time of the saga; the runtime's own name the operation `seq` whose patience they measure."""
         timer = SagaTimer(due_us / 1e6, callback, args, self, context)
-        self._timer_number += 1
-        timer.number, timer.due_us, timer.armed_us, timer.seq = self._timer_number, due_us, self.now_us, seq
-        self._timers[timer.number] = timer
-        heapq.heappush(self._heap, (due_us, timer.number))
+        self.timers.add(timer, due_us=due_us, now_us=self.now_us, seq=seq)
         return timer
 
     def system_task(self, coro: Coroutine[Any, Any, Any]) -> SagaTask:
@@ -199,37 +188,6 @@ class SagaLoop(asyncio.AbstractEventLoop):
 
     def shielded_future(self) -> ShieldedFuture:
         return ShieldedFuture(loop=self)
-
-    def next_timer(self) -> SagaTimer | None:
-        """The timer that falls due first: by (due, number)."""
-        while self._heap:
-            timer = self._timers.get(self._heap[0][1])
-            if timer is not None:
-                return timer
-            heapq.heappop(self._heap)
-        return None
-
-    def timers(self) -> list[SagaTimer]:
-        """All that are set, by (due, number)."""
-        return sorted(self._timers.values(), key=lambda timer: (timer.due_us, timer.number))
-
-    def take_timer(self, number: int) -> SagaTimer | str:
-        """The timer to fire now, no longer set; or why it can't.
-
-        Timers fire in the order of (due, number). Only those with a `seq` may be overtaken: the engine holds them back
-        while their command has not left (rule 9).
-        """
-        timer = self._timers.get(number)
-        if timer is None:
-            return "the timer is not set"
-        if timer.due_us > self.now_us:
-            return "the timer is not due"
-        if timer is not self.next_timer():
-            place = (timer.due_us, timer.number)
-            if any(t.seq is None and (t.due_us, t.number) < place for t in self._timers.values()):
-                return "an earlier timer comes first"
-        del self._timers[number]
-        return timer
 
     def fire(self, timer: SagaTimer) -> None:
         self._ready.append(timer)
@@ -275,7 +233,7 @@ class SagaLoop(asyncio.AbstractEventLoop):
         self._prune()
 
     def evict(self) -> None:
-        """Close every coroutine, the newest first, while every operation refuses. Never left to the garbage collector."""
+        """Close every coroutine, the newest first, while every operation refuses; never left to garbage collection."""
         self.evicted = True
         outer = events._get_running_loop()
         events._set_running_loop(self)
@@ -286,8 +244,9 @@ class SagaLoop(asyncio.AbstractEventLoop):
                 _closed(generator.aclose())
         finally:
             events._set_running_loop(outer)
-        for container in (self.tasks, self._system_tasks, self._ready, self._retries, self._heap, self._timers):
-            container.clear()  # type: ignore[attr-defined]  # each has it, their common base has not
+        held: tuple[Any, ...] = (self.tasks, self._system_tasks, self._ready, self._retries, self.timers)
+        for container in held:
+            container.clear()
 
     def clear(self) -> None:
         """The saga ended with code still waiting (terminate, fail): that code is closed, the loop stays usable."""
@@ -304,7 +263,8 @@ class SagaLoop(asyncio.AbstractEventLoop):
                 continue
             left -= 1
             if left < 0:
-                raise blocked("TurnLimit", f"more than {limits.TURN_CALLBACKS_MAX} callbacks in a turn: a loop of sleep(0)?")
+                text = f"more than {limits.TURN_CALLBACKS_MAX} callbacks in one turn: is there a loop of sleep(0)?"
+                raise blocked("TurnLimit", text)
             handle._run()
         return left
 
@@ -337,23 +297,11 @@ class SagaLoop(asyncio.AbstractEventLoop):
                 )
 
 
-def _microseconds(when_s: float) -> int:
-    """The first whole microsecond that is not before `when_s`, also as a float: anyio compares."""
-    if math.isnan(when_s):
-        raise ValueError("a timer at NaN")
-    if when_s > _LATEST_S:
-        return _LATEST_S * 1_000_000
-    us = int(when_s * 1e6)
-    while us / 1e6 < when_s:
-        us += 1
-    return us
-
-
 def _closed(coroutine: Any) -> None:
     try:
         coroutine.close()
-    except BaseException:  # noqa: BLE001  # a coroutine that answers its closing with an error is gone all the same
-        pass
+    except BaseException:
+        return  # A coroutine that answers its closing with an error is gone all the same.
 
 
 def _refusing(name: str) -> Callable[..., NoReturn]:

@@ -9,9 +9,10 @@ from typing import Any
 
 from orchestrator.core.decisions import Decision
 from orchestrator.core.entries import Json
-from orchestrator.core.loop import PLACE, SagaFuture, SagaTimer
+from orchestrator.core.loop import PLACE, SagaFuture
 from orchestrator.core.outcomes import MAY_HAVE_HAPPENED, State, after
 from orchestrator.core.state import SagaState, Site
+from orchestrator.core.timers import SagaTimer
 from orchestrator.core.undo import Place, Undo
 from orchestrator.errors import Effect
 from orchestrator.problems import Problem, exception_of
@@ -66,7 +67,7 @@ class Operation:
         self._forget_unless_undoable()
 
     def fail(self, problem: Problem, effect: Effect, attempts: int) -> None:
-        """A definite no, or out of attempts. After the pivot that is for a person to decide, before saga code sees it."""
+        """A definite no, or out of attempts. After the pivot a person decides, before saga code sees it."""
         if self.st.pivot_seq is None or self.future.done():
             self.end_badly(problem, effect, attempts)
             return

@@ -40,7 +40,8 @@ def after(state: State, event: Event) -> State:
     try:
         return TRANSITIONS[state, event]
     except KeyError:
-        raise OutcomeContradiction(f"`{event}` can't happen to an operation that is `{state}`: please report this") from None
+        text = f"`{event}` can't happen to an operation that is `{state}`: please report this"
+        raise OutcomeContradiction(text) from None
 
 
 def reply_counts(

@@ -1,15 +1,15 @@
-"""Journal -> live saga. What is decided again must be what was recorded, or the saga is blocked with a report (rule 18)."""
+"""Journal -> live saga. What is decided again must be what was recorded, else the saga is blocked (rule 18)."""
 
 import json
 from collections.abc import Iterable
 from typing import Any
 
 from orchestrator.core.blocked import Blocked, blocked
-from orchestrator.core.entries import Json, entry_from_json, entry_to_json
+from orchestrator.core.decisions import Turn
+from orchestrator.core.entries import Entry, Json, entry_from_json, entry_to_json
 from orchestrator.core.ids import SagaIdentity
 from orchestrator.core.saga_type import SagaType
-from orchestrator.core.turn import Ignored, LiveSaga, Turn
-from orchestrator.core.entries import Entry
+from orchestrator.core.turn import Ignored, LiveSaga
 
 _SHOWN_CHARS_MAX = 300
 

@@ -56,7 +56,7 @@ class Scope:
 
 
 class Saga:
-    """The running saga. Plain asyncio (sleep, gather, wait, timeout, TaskGroup, Queue, Event) is durable in here too."""
+    """The running saga. Plain asyncio (sleep, gather, wait, timeout, TaskGroup, Queue, Event) is durable in it too."""
 
     def __init__(self, st: SagaState, mailbox: Mailbox) -> None:
         self._st = st
@@ -99,7 +99,7 @@ class Saga:
         retry: Retry | None = None,
         timeout: _Duration | None = None,
     ) -> _R: ...
-    def step(
+    def step(  # type: ignore[misc]  # mypy does not match *Any with *_Ts
         self,
         function: Callable[..., Any],
         *args: Any,
@@ -133,7 +133,7 @@ class Saga:
         database: str = "default",
         retry: Retry | None = None,
     ) -> _R: ...
-    def transaction(
+    def transaction(  # type: ignore[misc]  # the same
         self,
         function: Callable[..., Any],
         *args: Any,
@@ -146,9 +146,7 @@ class Saga:
         return self._operation(what, Step, "transaction", function, args, undo, retry, None, database)
 
     @overload
-    async def receive(
-        self, message: type[_M1], /, *, channel: str = "", timeout: _Duration | None = None
-    ) -> _M1: ...
+    async def receive(self, message: type[_M1], /, *, channel: str = "", timeout: _Duration | None = None) -> _M1: ...
     @overload
     async def receive(
         self, m1: type[_M1], m2: type[_M2], /, *, channel: str = "", timeout: _Duration | None = None
@@ -216,9 +214,7 @@ class Saga:
         body = values.to_json(saga.input_type, input)
         seq = self._opened()
         started = id or self._st.identity.key(seq)
-        self._st.decide(
-            StartSaga(seq=seq, type=saga.name, version=saga.version, id=started, input=body, saga=saga)
-        )
+        self._st.decide(StartSaga(seq=seq, type=saga.name, version=saga.version, id=started, input=body, saga=saga))
         return started
 
     def pivot(self) -> None:

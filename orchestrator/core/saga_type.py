@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Coroutine
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from orchestrator import limits
 from orchestrator.core import determinism
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 _I = TypeVar("_I")
 _R = TypeVar("_R")
-_I_contra = TypeVar("_I_contra", contravariant=True)
 _R_co = TypeVar("_R_co", covariant=True)
 _INPUT_PARAMETERS = 2  # the handle and the input
 
@@ -38,7 +37,7 @@ class SagaType(Generic[_I, _R_co]):
     @property
     def where(self) -> str:
         """`file:line` of the function, for messages."""
-        code = self.function.__code__  # type: ignore[attr-defined]  # a plain function: checked by `saga`
+        code = self.function.__code__
         return f"{code.co_filename}:{code.co_firstlineno}"
 
     @property
@@ -95,15 +94,16 @@ def _saga_type(function: Any, name: str, version: int) -> SagaType[Any, Any]:
     if not inspect.iscoroutinefunction(function) or not inspect.isfunction(function):
         raise DefinitionError(f"@saga is for `async def` functions, not for {function!r}")
     shape = inspect.signature(function).parameters.values()
+    odd = any(p.kind in (p.KEYWORD_ONLY, p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in shape)
     where = f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
-    if len(shape) != _INPUT_PARAMETERS or any(p.kind in (p.KEYWORD_ONLY, p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in shape):
+    if len(shape) != _INPUT_PARAMETERS or odd:
         raise DefinitionError(
             f"{where}: a saga takes its handle and ONE input, which may grow fields over the years: "
             f"async def {function.__name__}(s: Saga, order: Order) -> Receipt"
         )
     if not 0 < len(name) <= limits.NAME_CHARS_MAX or not name.isprintable():
-        raise DefinitionError(f"{where}: {name!r} can't be the name of a saga: 1-{limits.NAME_CHARS_MAX} printable characters")
+        raise DefinitionError(f"{where}: {name!r} can't name a saga: 1-{limits.NAME_CHARS_MAX} printable characters")
     if version < 1:
         raise DefinitionError(f"{where}: versions of a saga begin with 1")
     determinism.check(function)
-    return cast("SagaType[Any, Any]", SagaType(function, name, version))
+    return SagaType(function, name, version)

@@ -16,7 +16,8 @@ from orchestrator.core.blocked import Evicted, author_line, blocked
 from orchestrator.core.decisions import Decision, SetStatus, Wait
 from orchestrator.core.ids import SagaIdentity
 from orchestrator.core.lifecycle import Happening, Status, after
-from orchestrator.core.loop import SagaLoop, SagaTimer
+from orchestrator.core.loop import SagaLoop
+from orchestrator.core.timers import SagaTimer
 from orchestrator.errors import Misuse
 from orchestrator.problems import Problem
 
@@ -183,7 +184,7 @@ class SagaState:
         self.decide(Wait(seq=self.next_seq(), what="sleep" if is_sleep else "timeout", name=name))
 
     def undoable(self) -> "Iterator[Operation]":
-        """Operations that may have had an effect and can be taken back (or are being), the newest first. Not the kept."""
+        """What may have had an effect and can be taken back (or is being), the newest first; not what is kept."""
         for seq in sorted(self.operations, reverse=True):
             operation = self.operations[seq]
             if operation.has_effect_to_undo() or operation.state == "undoing":

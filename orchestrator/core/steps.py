@@ -12,6 +12,7 @@ from orchestrator.core.entries import Json, StepEnded
 from orchestrator.core.operations import Attempts, Operation
 from orchestrator.core.outcomes import after, reply_counts
 from orchestrator.core.state import SagaState
+from orchestrator.core.timers import SagaTimer
 from orchestrator.core.undo import Undo, UndoOfStep
 from orchestrator.problems import Problem, class_path
 from orchestrator.retry import Retry
@@ -27,7 +28,17 @@ STEP_LOST = Problem(kind="error", type="StepLost", text="the process that ran it
 class Step(Operation):
     """Run a function of this process. Its arguments are kept encoded: the function gets copies, each time."""
 
-    __slots__ = ("arguments", "attempts", "database", "function", "has_undo", "kind", "retry_timer", "signature", "undo_function")
+    __slots__ = (
+        "arguments",
+        "attempts",
+        "database",
+        "function",
+        "has_undo",
+        "kind",
+        "retry_timer",
+        "signature",
+        "undo_function",
+    )
 
     def __init__(
         self,
@@ -50,7 +61,7 @@ class Step(Operation):
         self.has_undo = undo is not None
         self.database = database
         self.attempts = Attempts(retry)
-        self.retry_timer = None
+        self.retry_timer: SagaTimer | None = None
         if timeout_s is not None:
             self.timer = st.arm(timeout_s, self._timed_out)
         self._start()

@@ -22,12 +22,12 @@ from orchestrator.core.entries import (
 )
 from orchestrator.core.ids import SagaIdentity
 from orchestrator.core.lifecycle import TERMINAL, Status, refusal
-from orchestrator.core.loop import SagaTimer
 from orchestrator.core.mailbox import Mailbox
 from orchestrator.core.saga import Saga
 from orchestrator.core.saga_type import SagaType
 from orchestrator.core.state import SagaState, Site
 from orchestrator.core.steps import Step
+from orchestrator.core.timers import SagaTimer
 from orchestrator.core.undo import Place
 from orchestrator.errors import Misuse
 from orchestrator.problems import Problem, problem_of
@@ -67,12 +67,12 @@ class LiveSaga:
 
     @property
     def next_timer(self) -> Timer | None:
-        timer = self._st.loop.next_timer()
+        timer = self._st.loop.timers.first()
         return _timer(timer) if timer is not None else None
 
     def timers(self) -> tuple[Timer, ...]:
         """All that are set, in the order in which they fire. Those with a `seq` may be held back and overtaken."""
-        return tuple(_timer(timer) for timer in self._st.loop.timers())
+        return tuple(_timer(timer) for timer in self._st.loop.timers.in_order())
 
     def pending_steps(self) -> tuple[StartStep, ...]:
         """To start (again) after a load: steps that somebody waits for, and undos of steps."""
@@ -110,7 +110,8 @@ class LiveSaga:
     def interrupt(self) -> None:
         """For the watchdog, from its thread, before it raises TurnTooLong in this one: the turn ends in Blocked
         whatever the saga's code does with the exception."""
-        self._st.loop.broken = blocked("TurnTooLong", "a turn ran too long: is there a loop without await, or blocking I/O?")
+        text = "a turn ran too long: is there a loop without await, or a call that blocks?"
+        self._st.loop.broken = blocked("TurnTooLong", text)
 
     def evict(self) -> None:
         """Throw it out of memory: its coroutines are closed, no operation of a `finally` block runs."""
@@ -174,7 +175,8 @@ class LiveSaga:
         given = values.decode(self._saga_type.input_type, entry.input)
         st.move("start")
         st.loop.start_us = st.loop.now_us
-        main = st.loop.create_task(self._saga_type.function(Saga(st, self._mailbox), given), name="main", context=Context())
+        coroutine = self._saga_type.function(Saga(st, self._mailbox), given)
+        main = st.loop.create_task(coroutine, name="main", context=Context())
         main.add_done_callback(self._ending.function_ended)
         self._ending.main = main
         return None
@@ -207,7 +209,7 @@ class LiveSaga:
         return reason
 
     def _timer_fired(self, entry: TimerFired) -> str | None:
-        timer = self._st.loop.take_timer(entry.timer)
+        timer = self._st.loop.timers.take(entry.timer, self._st.now_us)
         if isinstance(timer, str):
             return timer
         self._st.site = None

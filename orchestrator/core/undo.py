@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import limits
 from orchestrator.core.decisions import Decision
 from orchestrator.core.entries import StepEnded, UndoReplied
-from orchestrator.core.loop import SagaFuture, SagaTask, SagaTimer, ShieldedFuture
+from orchestrator.core.loop import SagaFuture, SagaTask, ShieldedFuture
 from orchestrator.core.outcomes import after
 from orchestrator.core.state import SagaState
+from orchestrator.core.timers import SagaTimer
 from orchestrator.problems import Problem
 from orchestrator.retry import Retry
 

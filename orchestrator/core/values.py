@@ -122,7 +122,8 @@ def result_json(function: Callable[..., Any], result: object) -> Json:
 def _checked(data: bytes) -> bytes:
     if len(data) > limits.PAYLOAD_BYTES_MAX:
         raise PayloadError(
-            f"{len(data)} bytes of JSON, the limit is {limits.PAYLOAD_BYTES_MAX}: keep large data elsewhere and send its name"
+            f"{len(data)} bytes of JSON, the limit is {limits.PAYLOAD_BYTES_MAX}: "
+            f"keep large data elsewhere and send its name"
         )
     if b"\\u0000" in data and _has_nul(pydantic_core.from_json(data)):
         raise PayloadError("a text holds a NUL character, which Postgres can't store")

@@ -13,6 +13,7 @@ import psycopg
 from orchestrator.core.decisions import StartStep
 from orchestrator.core.entries import Entry
 from orchestrator.engine import fence, journal, mail, sagas, verbs
+from orchestrator.failpoints import failpoint
 from outbox_relay import table
 from outbox_relay.rows import Row
 
@@ -26,7 +27,7 @@ class ShardWrites:
     """What a batch holds of one shard. Kept apart, so that a lost shard is dropped and the rest goes on."""
 
     next_offset: int | None = None
-    journal: list[journal.Row] = field(default_factory=list)
+    turns: list[journal.Row] = field(default_factory=list)
     created: list[sagas.SagaRow] = field(default_factory=list)
     moves: dict[int, sagas.Move] = field(default_factory=dict)
     values: list[sagas.Value] = field(default_factory=list)
@@ -37,7 +38,7 @@ class ShardWrites:
     released: list[int] = field(default_factory=list)
     letters: list[mail.Letter] = field(default_factory=list)
     ignored: dict[str, tuple[int, str]] = field(default_factory=dict)
-    verbs: list[tuple[int, str]] = field(default_factory=list)
+    outcomes: list[tuple[int, str]] = field(default_factory=list)
     steps: list[tuple[int, str, StartStep]] = field(default_factory=list)  # after the commit: saga_no, saga id, what
     wakes: dict[int, tuple[str, int | None]] = field(default_factory=dict)  # after the commit: saga_no -> id, due
 
@@ -96,10 +97,12 @@ def commit(
             if spans:
                 for statement, params in _span_statements(batch, holds):
                     connection.execute(statement, params)
+            failpoint("engine.commit.before")
     except psycopg.Error as error:
         if (lost := fence.shards_lost(error)) is not None:
             raise lost from None
         raise
+    failpoint("engine.commit.after")
     for hold in involved:
         hold.batch_no += 1
         hold.next_offset = offsets.get(hold.shard, hold.next_offset)
@@ -108,7 +111,7 @@ def commit(
 def _statements(batch: Batch, partitions: Callable[[str], int]) -> Iterable[tuple[LiteralString, tuple[Any, ...]]]:
     if created := batch.all("created"):
         yield sagas.INSERT, sagas.insert_params(created)
-    if rows := batch.all("journal"):
+    if rows := batch.all("turns"):
         yield journal.INSERT, journal.insert_params(rows)
     if moves := [move for shard in sorted(batch.shards) for move in batch.shards[shard].moves.values()]:
         yield sagas.MOVE, sagas.move_params(moves)
@@ -117,7 +120,7 @@ def _statements(batch: Batch, partitions: Callable[[str], int]) -> Iterable[tupl
     if outbox := batch.all("outbox"):
         yield table.INSERT_MANY, table.insert_params(outbox, partitions)
     yield from _mail_statements(batch)
-    if outcomes := batch.all("verbs"):
+    if outcomes := batch.all("outcomes"):
         yield verbs.DONE, verbs.done_params(outcomes)
 
 
@@ -138,8 +141,8 @@ def _mail_statements(batch: Batch) -> Iterable[tuple[LiteralString, tuple[Any, .
 
 def _span_statements(batch: Batch, holds: dict[int, fence.Hold]) -> Iterable[tuple[LiteralString, tuple[Any, ...]]]:
     for shard, writes in sorted(batch.shards.items()):
-        if writes.journal:
-            rows = writes.journal
+        if writes.turns:
+            rows = writes.turns
             yield (
                 QUEUE_SPANS,
                 (

@@ -1,5 +1,7 @@
-"""Where the shards' partitions end, asked of Kafka on a thread of its own: rule 9 needs an end observed after a timer fell
-due. The topic's id is looked at in the same breath: made anew, the topic would skip messages silently for ever.
+"""Where the shards' partitions end, asked of Kafka on a thread of its own.
+
+Rule 9 needs an end that was observed after a timer fell due. The topic's id is looked at in the same breath: made
+anew, the topic would skip messages silently for ever.
 """
 
 import logging

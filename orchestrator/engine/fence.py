@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import psycopg
 
 from orchestrator import limits
+from orchestrator.failpoints import failpoint
 
 LOST_SQLSTATE = "AM001"
 
@@ -88,6 +89,8 @@ def claim(connection: psycopg.Connection[Any], shard: int, epoch: int, worker: U
             row = connection.execute(
                 _CLAIM, {"owner": owner, "worker": worker, "shard": shard, "epoch": epoch}
             ).fetchone()
+            failpoint("engine.claim.before")
+        failpoint("engine.claim.after")
     except psycopg.errors.LockNotAvailable:
         return None
     if row is None:

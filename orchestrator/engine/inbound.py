@@ -1,9 +1,9 @@
-"""What came from Kafka, read: an envelope becomes the entry of a saga, a start, or something that can't be delivered."""
+"""What came from Kafka, read: an envelope becomes an entry, a start, or something that can't be delivered."""
 
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any, Literal, cast
 
+from orchestrator.canonical import input_hash
 from orchestrator.core.entries import Entry, Replied, UndoReplied, UndoRequested
 from orchestrator.core.ids import OperationKey
 from orchestrator.engine import mail, sagas
@@ -77,11 +77,6 @@ class Item:
                 return self.came.saga_id
             case Dead():
                 return None
-
-
-def input_hash(saga_type: str, input_json: str) -> bytes:
-    """What makes two starts of one id the same: SHA-256 of type and input."""
-    return sha256(f"{saga_type}\n{input_json}".encode()).digest()
 
 
 def read(message: Envelope | Unreadable, at_us: int) -> Came:

@@ -12,9 +12,9 @@ CONNECT_TIMEOUT_S = 5
 _OPTIONS = "-c idle_in_transaction_session_timeout=5000 -c tcp_user_timeout=10000 -c lock_timeout=10000"
 
 _READ: LiteralString = "SELECT shards, topic, nonce_secret FROM amends.installation"
-_STATUS: LiteralString = (
-    "SELECT system_identifier, (SELECT timeline_id FROM pg_control_checkpoint()) FROM pg_control_system()"
-)
+_STATUS: LiteralString = """
+    SELECT system_identifier, (SELECT timeline_id FROM pg_control_checkpoint()) FROM pg_control_system()
+"""
 _KNOWN: LiteralString = "SELECT system_identifier, timeline FROM amends.installation"
 _NOTE: LiteralString = "UPDATE amends.installation SET system_identifier = %s, timeline = %s WHERE one"
 

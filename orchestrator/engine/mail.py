@@ -17,7 +17,8 @@ from orchestrator.messaging.envelope import Envelope, Unreadable
 KEEP: LiteralString = """
     INSERT INTO amends.mailbox (saga_id, message_id, type, channel, body)
     SELECT t.saga_id, t.message_id, t.type, t.channel, t.body
-    FROM unnest(%s::text[], %s::uuid[], %s::text[], %s::text[], %s::text[]) AS t(saga_id, message_id, type, channel, body)
+    FROM unnest(%s::text[], %s::uuid[], %s::text[], %s::text[], %s::text[])
+        AS t(saga_id, message_id, type, channel, body)
     ON CONFLICT (saga_id, message_id) DO NOTHING
 """
 DELIVERED: LiteralString = "DELETE FROM amends.mailbox WHERE saga_id = ANY (%s)"

@@ -7,6 +7,7 @@ from typing import assert_never
 from uuid import NAMESPACE_URL, uuid5
 
 from orchestrator import limits
+from orchestrator.canonical import canonical_json
 from orchestrator.core.decisions import (
     AnswerUndo,
     Decision,
@@ -24,9 +25,8 @@ from orchestrator.core.decisions import (
     UndoChild,
     Wait,
 )
-from orchestrator.engine.journal import dumps
 from orchestrator.engine.sagas import SagaRow
-from orchestrator.engine.traceparents import operation_traceparent
+from orchestrator.engine.traceparents import operation_traceparent, undo_traceparent
 from orchestrator.messaging import avro, control, outgoing
 from orchestrator.messaging.nonce import is_genuine, nonce_of
 from orchestrator.messaging.topics import Topics
@@ -65,7 +65,7 @@ class Outbound:
     def _row(self, saga: SagaRow, decision: Decision) -> Row | None:
         match decision:
             case SendCommand():
-                request = self._request(saga, decision.service, decision.type, decision.seq, decision.attempt)
+                request = self._request(saga, decision)
                 return outgoing.command_row(request, decision.body)
             case SendUndo():
                 return self._undo(saga, decision)
@@ -93,24 +93,25 @@ class Outbound:
             return row
         return replace(row, partition=murmur2(row.key.encode()) % self._partitions(row.topic))
 
-    def _request(self, saga: SagaRow, service: str, type: str, seq: int, attempt: int) -> outgoing.Request:
-        key = saga.identity.key(seq)
+    def _request(self, saga: SagaRow, send: SendCommand | SendUndo) -> outgoing.Request:
+        key = saga.identity.key(send.seq)
         expires = datetime.fromtimestamp(self._now_us() / 1e6, UTC) + timedelta(seconds=limits.COMMAND_EXPIRES_S)
+        of_request = undo_traceparent if isinstance(send, SendUndo) else operation_traceparent
         return outgoing.Request(
-            topic=self._topics.commands(service),
+            topic=self._topics.commands(send.service),
             saga_id=saga.id,
             operation_key=key,
-            attempt=attempt,
-            type=type,
+            attempt=send.attempt,
+            type=send.type,
             reply_to=outgoing.reply_to(self._topics.sagas, saga.shard),
             nonce=nonce_of(self._secret, key),
             expires_at=expires.isoformat(timespec="milliseconds"),
-            traceparent=operation_traceparent(saga, seq),
+            traceparent=of_request(saga, send.seq),
         )
 
     def _undo(self, saga: SagaRow, undo: SendUndo) -> Row:
         return outgoing.undo_row(
-            self._request(saga, undo.service, undo.type, undo.seq, undo.attempt),
+            self._request(saga, undo),
             body=undo.body,
             known=undo.known,
             reply=undo.reply,
@@ -125,7 +126,7 @@ class Outbound:
             uid=str(uuid5(NAMESPACE_URL, f"amends:{key}")),
             type=decision.type,
             version=decision.version,
-            input=dumps(decision.input),
+            input=canonical_json(decision.input),
             parent_id=saga.id if child else None,
             parent_key=key if child else None,
             parent_reply_to=outgoing.reply_to(self._topics.sagas, saga.shard) if child else None,
@@ -163,7 +164,7 @@ class Outbound:
             attempt=undo.attempt,
             reply_to=outgoing.reply_to(self._topics.sagas, saga.shard),
             nonce=nonce_of(self._secret, key),
-            traceparent=operation_traceparent(saga, undo.seq),
+            traceparent=undo_traceparent(saga, undo.seq),
         )
 
     def child_ended(self, child: SagaRow, finish: Finish) -> Row:

@@ -1,4 +1,4 @@
-"""The shards we hold: claimed, given back, lost. What each event means for the rest of the worker stands together here."""
+"""The shards we hold: claimed, given back, lost; and what each of these means for the rest of the worker."""
 
 import logging
 from collections.abc import Callable
@@ -51,7 +51,7 @@ class Ownership:
                 self._claim(connection, shard, epoch)
 
     def reclaim(self, connection: psycopg.Connection[Any]) -> None:
-        """After a lost session: whether our last COMMIT happened is not known. New epochs wait for it, and make it so."""
+        """After a lost session: whether our last COMMIT happened is not known. New epochs wait for it to be decided."""
         connection.execute(_END_OTHER_SELVES)
         for owner in fence.owners(connection):
             if owner.worker == self.worker and owner.shard not in self.holds:

@@ -2,7 +2,7 @@
 
 1. Its shard has been read up to the end offset observed after it fell due: a reply that lies there comes first.
 2. The outbox is healthy: while rows lie there for seconds, nobody could have answered them.
-3. Its command has left the outbox. One that has not was not sent: the patience with it begins anew, no attempt is burnt.
+3. Its command has left the outbox. One that has not was not sent: patience begins anew, no attempt is burnt.
 4. Patience with a call begins again at the claim and at the outbox's recovery: what happened before left no trace.
 """
 
@@ -31,71 +31,55 @@ _OLDEST: LiteralString = """
 class Patience:
     """Holds due wake-ups until their shard's watermark lets them in."""
 
+    wakeups: Wakeups
+    watermarks: Watermarks
+    processing: Processing
+    ask_ends: Callable[[list[int]], None]
     _held: dict[int, list[Wakeup]] = field(default_factory=dict)
     _unhealthy_us: int = 0  # the last moment at which rows lay in the outbox for too long
 
-    def due(
-        self,
-        connection: psycopg.Connection[Any],
-        wakeups: Wakeups,
-        watermarks: Watermarks,
-        holds: dict[int, Hold],
-        processing: Processing,
-        *,
-        now_us: int,
-        ask_ends: Callable[[list[int]], None],
-    ) -> list[Wakeup]:
+    def due(self, connection: psycopg.Connection[Any], holds: dict[int, Hold], now_us: int) -> list[Wakeup]:
         """Wake-ups to feed now."""
-        for wakeup in wakeups.due(now_us, DUE_MAX):
+        for wakeup in self.wakeups.due(now_us, DUE_MAX):
             self._held.setdefault(wakeup.shard, []).append(wakeup)
-        let_in = self._let_in(watermarks, holds)
-        if asking := watermarks.to_ask(set(self._held), now_us):
-            ask_ends(asking)
+        let_in = self._let_in(holds)
+        if asking := self.watermarks.to_ask(set(self._held), now_us):
+            self.ask_ends(asking)
         if not let_in:
             return []
-        processing.prepare(connection, let_in)
-        return self._fire(connection, let_in, wakeups, holds, processing, now_us)
+        if not self._healthy(connection, now_us):
+            for wakeup in let_in:
+                self._put_off(wakeup, now_us + PUT_OFF_US)
+            return []
+        self.processing.prepare(connection, let_in)
+        unsent = self._unsent(connection, let_in)
+        floors_us = {shard: max(hold.claimed_us, self._unhealthy_us) for shard, hold in holds.items()}
+        return [w for w in let_in if self._fires(w, now_us if w.saga_no in unsent else floors_us[w.shard], now_us)]
 
-    def _let_in(self, watermarks: Watermarks, holds: dict[int, Hold]) -> list[Wakeup]:
+    def _let_in(self, holds: dict[int, Hold]) -> list[Wakeup]:
         let_in: list[Wakeup] = []
         for shard, held in list(self._held.items()):
             if shard not in holds:
                 del self._held[shard]  # Whoever claims it builds its wake-ups from the journal.
                 continue
-            ready = [wakeup for wakeup in held if watermarks.lets_in(shard, wakeup.due_us)]
-            waiting = [wakeup for wakeup in held if not watermarks.lets_in(shard, wakeup.due_us)]
-            let_in += ready
+            waiting: list[Wakeup] = []
+            for wakeup in held:
+                (let_in if self.watermarks.lets_in(shard, wakeup.due_us) else waiting).append(wakeup)
             if waiting:
                 self._held[shard] = waiting
             else:
                 del self._held[shard]
         return let_in
 
-    def _fire(
-        self,
-        connection: psycopg.Connection[Any],
-        let_in: list[Wakeup],
-        wakeups: Wakeups,
-        holds: dict[int, Hold],
-        processing: Processing,
-        now_us: int,
-    ) -> list[Wakeup]:
-        if not self._healthy(connection, now_us):
-            for wakeup in let_in:
-                wakeups.set(wakeup.saga_no, wakeup.saga_id, wakeup.shard, now_us + PUT_OFF_US)
-            return []
-        unsent = self._unsent(connection, let_in, processing)
-        fired = []
-        for wakeup in let_in:
-            floor_us = max(holds[wakeup.shard].claimed_us, self._unhealthy_us)
-            if wakeup.saga_no in unsent:
-                floor_us = now_us
-            due_us = processing.patient_due_us(wakeup, floor_us)
-            if due_us is not None and due_us > now_us:
-                wakeups.set(wakeup.saga_no, wakeup.saga_id, wakeup.shard, due_us)
-            elif due_us is not None:
-                fired.append(wakeup)
-        return fired
+    def _fires(self, wakeup: Wakeup, floor_us: int, now_us: int) -> bool:
+        """Whether the saga's next timer is really due; if not yet, it is put off until it is."""
+        due_us = self.processing.patient_due_us(wakeup, floor_us)
+        if due_us is not None and due_us > now_us:
+            self._put_off(wakeup, due_us)
+        return due_us is not None and due_us <= now_us
+
+    def _put_off(self, wakeup: Wakeup, due_us: int) -> None:
+        self.wakeups.set(wakeup.saga_no, wakeup.saga_id, wakeup.shard, due_us)
 
     def _healthy(self, connection: psycopg.Connection[Any], now_us: int) -> bool:
         row = connection.execute(_OLDEST).fetchone()
@@ -104,11 +88,9 @@ class Patience:
         self._unhealthy_us = now_us
         return False
 
-    def _unsent(
-        self, connection: psycopg.Connection[Any], let_in: list[Wakeup], processing: Processing
-    ) -> frozenset[int]:
+    def _unsent(self, connection: psycopg.Connection[Any], let_in: list[Wakeup]) -> frozenset[int]:
         """Saga numbers whose next timer measures patience with a command that still lies in the outbox."""
-        keys = {key: w.saga_no for w in let_in if (key := processing.waits_for(w)) is not None}
+        keys = {key: w.saga_no for w in let_in if (key := self.processing.waits_for(w)) is not None}
         if not keys:
             return frozenset()
         rows = connection.execute(table.PENDING_OPERATIONS, (list(keys),))

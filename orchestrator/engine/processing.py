@@ -170,7 +170,7 @@ class Processing:
         else:
             entry = VerbGiven(at_us=self._now_us(), verb=cast("Any", verb.verb), note=verb.note)
             outcome = self._turns.feed(batch, resident, entry)
-        batch.of(resident.row.shard).verbs.append((verb.verb_no, outcome))
+        batch.of(resident.row.shard).outcomes.append((verb.verb_no, outcome))
 
     def _unblock(self, batch: Batch, resident: Resident, connection: psycopg.Connection[Any]) -> str:
         if resident.status != "blocked":

@@ -41,8 +41,8 @@ class Recovery:
     ) -> None:
         """One transaction: the new topic id, the offset to read from, and all that is open once more."""
         log.error(
-            "shard %s: the topic is another one, or does not reach to offset %s any more; everything open is sent again, "
-            "and the topic is read from offset %s",
+            "shard %s: the topic is another one, or does not reach to offset %s any more; everything open is sent "
+            "again, and the topic is read from offset %s",
             hold.shard,
             hold.next_offset,
             from_offset,
@@ -74,7 +74,7 @@ class Recovery:
         try:
             live = replay(saga_type, saga.identity, turns)
         except Blocked as blocked:
-            log.error("saga %s can't be replayed, so what it waits for is not sent again: %s", saga.id, blocked)
+            log.warning("saga %s can't be replayed, so what it waits for is not sent again: %s", saga.id, blocked)
             return []
         rows = [row for decision in live.pending_sends() for row in self._outbound.rows(saga, decision)]
         live.evict()

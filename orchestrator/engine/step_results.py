@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from orchestrator.core.entries import Json
+from orchestrator.failpoints import failpoint
 
 _CREATE: LiteralString = """
     CREATE SCHEMA IF NOT EXISTS amends;
@@ -62,7 +63,9 @@ def run(url: str, key: str, work: Callable[[psycopg.Connection[Any]], Json]) -> 
                 return None if row is None or row[0] is None else json.loads(row[0])
             result = work(connection)
             connection.execute(_STORE, (json.dumps(result), key))
-            return result
+            failpoint("step.transaction.before")
+        failpoint("step.transaction.after")
+        return result
     finally:
         psycopg.Connection.close(connection)
 
@@ -80,7 +83,9 @@ async def run_async(url: str, key: str, work: Callable[[psycopg.AsyncConnection[
                 return None if stored is None or stored[0] is None else json.loads(stored[0])
             result = await work(connection)
             await connection.execute(_STORE, (json.dumps(result), key))
-            return result
+            failpoint("step.transaction.before")
+        failpoint("step.transaction.after")
+        return result
     finally:
         await psycopg.AsyncConnection.close(connection)
 

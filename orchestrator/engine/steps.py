@@ -11,18 +11,22 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.core import values
 from orchestrator.core.decisions import StartStep
 from orchestrator.core.entries import Json
-from orchestrator.core.step_context import step_context
+from orchestrator.core.step_context import running_step
+from orchestrator.core.steps import STEP_LOST
 from orchestrator.engine import step_results
 from orchestrator.errors import TimedOut
 from orchestrator.problems import Problem, problem_of
 
 log = logging.getLogger("orchestrator.engine.steps")
+
+Lifespan = Callable[[], AbstractAsyncContextManager[object]]
 
 THREADS_MAX = 32
 CLOSE_S = 5.0
@@ -51,8 +55,11 @@ class _Run:
 class StepRunner:
     """Start steps from the main loop; each end is handed to `ended` from another thread."""
 
-    def __init__(self, databases: Mapping[str, str], ended: Callable[[StepEnd], None]) -> None:
-        self._databases, self._ended = databases, ended
+    def __init__(
+        self, databases: Mapping[str, str], ended: Callable[[StepEnd], None], lifespan: Lifespan | None = None
+    ) -> None:
+        self._databases, self._ended, self._lifespan = databases, ended, lifespan
+        self._opened = AsyncExitStack()
         self._running: set[tuple[str, int]] = set()
         self._unkept: dict[tuple[str, int], StepEnd] = {}
         self._lock = threading.Lock()
@@ -60,6 +67,12 @@ class StepRunner:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="amends-steps", daemon=True)
         self._thread.start()
+
+    def open(self) -> None:
+        """Enter the app's lifespan, on the loop that async steps run on. Raises what it raises."""
+        if self._lifespan is not None:
+            opening = self._opened.enter_async_context(self._lifespan())
+            asyncio.run_coroutine_threadsafe(opening, self._loop).result()
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -87,6 +100,14 @@ class StepRunner:
         else:
             self._pool.submit(self._run_sync, run)
 
+    def report_lost(self, saga_no: int, saga_id: str, operation_key: str, seq: int, attempt: int) -> None:
+        """A step that only its undo waits for: if it does not run in this process, nobody will hear of it any more."""
+        key = (operation_key, attempt)
+        with self._lock:
+            if key in self._running:
+                return
+        self._ended(StepEnd(key=key, saga_no=saga_no, saga_id=saga_id, seq=seq, attempt=attempt, problem=STEP_LOST))
+
     def kept(self, key: tuple[str, int]) -> None:
         """The result is in the journal (or nobody waits for it any more)."""
         with self._lock:
@@ -95,6 +116,10 @@ class StepRunner:
     def close(self) -> None:
         """Stop without waiting for what still runs: its successor will run it again under its key."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        try:
+            asyncio.run_coroutine_threadsafe(self._opened.aclose(), self._loop).result(CLOSE_S)
+        except TimeoutError:
+            log.warning("the app's lifespan did not close within %s s", CLOSE_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(CLOSE_S)
 
@@ -114,47 +139,44 @@ class StepRunner:
         self._ended(end)
 
     def _run_sync(self, run: _Run) -> None:
-        step = run.step
         try:
-            with step_context(run.key, step.attempt):
-                if step.kind == "transaction":
-                    body = step_results.run(
-                        self._databases[step.database],
-                        run.key,
-                        lambda c: values.encode_result(step.function, step.function(c, *step.args)),
-                    )
-                else:
-                    body = values.encode_result(step.function, step.function(*step.args))
-        except Exception as error:
-            self._finish(run, None, problem_of(error))
+            body = self._call_sync(run)
         except BaseException as error:  # SystemExit in a step must not leave its saga waiting for ever.
-            log.error("step %s of saga %s raised %r", step.name, run.end.saga_id, error)
+            if not isinstance(error, Exception):
+                log.warning("step %s of saga %s raised %r", run.step.name, run.end.saga_id, error)
             self._finish(run, None, problem_of(error))
         else:
             self._finish(run, body, None)
 
-    async def _run_async(self, run: _Run) -> None:
+    def _call_sync(self, run: _Run) -> Json:
         step = run.step
+        with running_step(run.key, step.attempt):
+            if step.kind != "transaction":
+                return values.result_json(step.function, step.function(*step.args))
+
+            def work(connection: Any) -> Json:
+                return values.result_json(step.function, step.function(connection, *step.args))
+
+            return step_results.run(self._databases[step.database], run.key, work)
+
+    async def _run_async(self, run: _Run) -> None:
+        step, body, problem = run.step, None, None
+        limit = asyncio.timeout(step.timeout_s)
         try:
-            async with asyncio.timeout(step.timeout_s) as limit:
+            async with limit:
                 body = await self._call_async(run)
-        except TimeoutError as error:
-            late = limit.expired()
-            self._finish(run, None, problem_of(TimedOut(f"no result in {step.timeout_s} s") if late else error))
-        except BaseException as error:
-            self._finish(run, None, problem_of(error))
-            if not isinstance(error, Exception) and not isinstance(error, asyncio.CancelledError):
-                raise
-        else:
-            self._finish(run, body, None)
+        except BaseException as error:  # As above: whatever it was, the saga hears of it.
+            late = isinstance(error, TimeoutError) and limit.expired()
+            problem = problem_of(TimedOut(f"no result in {step.timeout_s} s") if late else error)
+        self._finish(run, body, problem)
 
     async def _call_async(self, run: _Run) -> Json:
         step = run.step
-        with step_context(run.key, step.attempt):
+        with running_step(run.key, step.attempt):
             if step.kind != "transaction":
-                return values.encode_result(step.function, await step.function(*step.args))
+                return values.result_json(step.function, await step.function(*step.args))
 
             async def work(connection: Any) -> Json:
-                return values.encode_result(step.function, await step.function(connection, *step.args))
+                return values.result_json(step.function, await step.function(connection, *step.args))
 
             return await step_results.run_async(self._databases[step.database], run.key, work)

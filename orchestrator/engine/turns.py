@@ -11,8 +11,9 @@ from typing import Any
 
 from orchestrator.core.blocked import Blocked
 from orchestrator.core.decisions import Decision, Finish, SetStatus, SetValue, StartStep, Turn
-from orchestrator.core.entries import Entry, MessageArrived, Started, entry_to_json
+from orchestrator.core.entries import Entry, MessageArrived, Started
 from orchestrator.core.registry import Registry
+from orchestrator.core.replay import journal_body
 from orchestrator.core.turn import Ignored, LiveSaga
 from orchestrator.engine import journal, mail, sagas
 from orchestrator.engine.batch import Batch, ShardWrites
@@ -135,13 +136,13 @@ class Turns:
             leaving = [out for decision in turn.decisions for out in self._outbound.rows(row, decision)]
             if finish is not None and row.parent_key is not None:
                 leaving.append(self._outbound.child_ended(row, finish))
-            body = dumps([entry_to_json(entry), *[decision.to_json() for decision in turn.decisions]])
+            body = dumps(journal_body(entry, turn))
         except (AmendsError, RowRefused, ValueError) as error:
             self._block(writes, resident, problem_of(error), entry)
             return
         wake_us = None if turn.next_timer is None else turn.next_timer.due_us
-        stored_wake = journal.LOAD_NOW_US if live.pending_steps() else wake_us
-        writes.journal.append(journal.Row(row.saga_no, pos, stored_wake, body))
+        stored_wake = journal.LOAD_NOW_US if live.pending_steps() or live.abandoned_steps() else wake_us
+        writes.turns.append(journal.Row(row.saga_no, pos, stored_wake, body))
         writes.wakes[row.saga_no] = (row.id, wake_us)
         writes.outbox.extend(leaving)
         if pos == 0:
@@ -202,7 +203,7 @@ class Turns:
         self._finish(writes, resident, finish)
 
     def unblock(self, batch: Batch, resident: Resident, live: LiveSaga | None, held: list[Entry]) -> str:
-        """Go on with the code at hand: `live` was replayed with it (None: it never began); then what was held is fed."""
+        """Go on with the code at hand: `live` was replayed with it (None: it never began); then feed what was held."""
         writes = batch.of(resident.row.shard)
         writes.released.append(resident.row.saga_no)
         if live is None:

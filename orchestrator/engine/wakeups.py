@@ -1,4 +1,4 @@
-"""When each saga wants to be woken: a heap in memory, built from the journal at each claim. There is no table of timers.
+"""When each saga wants to be woken: a heap in memory, built from the journal at each claim. No table of timers.
 
 A due timer is only a candidate. It enters a batch when (rule 9) its shard has been read up to the end offset observed
 after it fell due, the outbox is healthy, and its command has left the outbox. Otherwise it is put off, never dropped.

@@ -33,7 +33,7 @@ from orchestrator.engine.poison import POISON_CLASSES, Watchdog, singly
 from orchestrator.engine.processing import Known, Processing, Work
 from orchestrator.engine.recovery import Recovery, raise_all_epochs
 from orchestrator.engine.shards import Watcher
-from orchestrator.engine.steps import StepEnd, StepRunner
+from orchestrator.engine.steps import Lifespan, StepEnd, StepRunner
 from orchestrator.engine.topology import Topology
 from orchestrator.engine.turns import Turns
 from orchestrator.engine.wakeups import Wakeups
@@ -56,6 +56,7 @@ class Worker:
         registry: Registry,
         *,
         databases: Mapping[str, str] | None = None,
+        lifespan: Lifespan | None = None,
         name: str = "",
     ) -> None:
         self._settings = settings
@@ -71,8 +72,7 @@ class Worker:
         self._registry = registry
         self._cache = Cache(registry)
         self._wakeups, self._watermarks = Wakeups(), Watermarks()
-        self._patience = Patience()
-        self._steps = StepRunner({"default": self._url, **(databases or {})}, self._step_ended)
+        self._steps = StepRunner({"default": self._url, **(databases or {})}, self._step_ended, lifespan)
         self._watchdog = Watchdog()
         self._connection: psycopg.Connection[Any] | None = None
 
@@ -117,6 +117,7 @@ class Worker:
             wake=self._bell.set,
         )
         self._ends_watch = Ends(self._topology, wake=self._bell.set, now_us=now_us)
+        self._patience = Patience(self._wakeups, self._watermarks, self._processing, self._ends_watch.ask)
         self._recovery = Recovery(self._registry, self._outbound, self._topology.partitions)
         self._own = Ownership(
             self._id,
@@ -135,6 +136,7 @@ class Worker:
             backends=self._backends,
             planned=self._bell.set,
         )
+        self._steps.open()
         self._watcher.start()
         self._intake.start()
         self._ends_watch.start()
@@ -190,12 +192,13 @@ class Worker:
                 self._connection = connect(self._url, f"amends-main-{self._id}")
                 self._notice_restore(self._connection)
                 self._own.reclaim(self._connection)
-                return
             except psycopg.OperationalError as error:
                 self._connection = None
                 log.warning("no database (%s); again in %.1f s", str(error).strip(), delay_s)
                 stop.wait(delay_s)
                 delay_s = min(delay_s * 2, RECONNECT_MAX_S)
+            else:
+                return
 
     def _cycle(self, connection: psycopg.Connection[Any]) -> None:
         self._clock.sample(connection)
@@ -247,6 +250,9 @@ class Worker:
         row = resident.row
         for step in resident.live.pending_steps():
             self._start_step(row.saga_no, row.id, step)
+        for seq, attempt in resident.live.abandoned_steps():
+            # Whoever ran it has lost the shard: its end will not be heard of, and its undo may begin.
+            self._steps.report_lost(row.saga_no, row.id, row.identity.key(seq), seq, attempt)
         timer = resident.live.next_timer
         self._wakeups.set(row.saga_no, row.id, row.shard, None if timer is None else timer.due_us)
 
@@ -269,15 +275,7 @@ class Worker:
         work += [item for arrived in self._intake.take(limits.BATCH_TURNS_MAX) if (item := self._item(arrived))]
         work += [self._ends.popleft() for _ in range(min(len(self._ends), limits.BATCH_TURNS_MAX))]
         # Messages before timers: a reply that lies before us must not lose to its own timeout.
-        work += self._patience.due(
-            connection,
-            self._wakeups,
-            self._watermarks,
-            self._own.holds,
-            self._processing,
-            now_us=self._clock.now_us(),
-            ask_ends=self._ends_watch.ask,
-        )
+        work += self._patience.due(connection, self._own.holds, self._clock.now_us())
         return work
 
     def _item(self, arrived: Arrived) -> inbound.Item | None:
@@ -300,7 +298,7 @@ class Worker:
         except psycopg.Error as error:
             if (error.sqlstate or "")[:2] not in POISON_CLASSES or connection.broken:
                 raise
-            log.error("the database refuses a value (%s): finding the saga that holds it", str(error).strip())
+            log.warning("the database refuses a value (%s): finding the saga that holds it", str(error).strip())
             for one in work:
                 self._cache.drop(one.saga_id or "")  # its coroutine is ahead of the journal
             singly(

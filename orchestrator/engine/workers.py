@@ -22,9 +22,9 @@ _REGISTER: LiteralString = """
     FROM pg_stat_activity a WHERE a.pid = ANY (%(backends)s)
     ON CONFLICT (worker) DO UPDATE SET backends = EXCLUDED.backends, beat_at = clock_timestamp()
 """
-_BEAT: LiteralString = (
-    "UPDATE amends.workers SET cycle = %s, draining = %s, beat_at = clock_timestamp() WHERE worker = %s"
-)
+_BEAT: LiteralString = """
+    UPDATE amends.workers SET cycle = %s, draining = %s, beat_at = clock_timestamp() WHERE worker = %s
+"""
 _FORGET: LiteralString = "DELETE FROM amends.workers WHERE worker = %s"
 _FORGET_OLD: LiteralString = "DELETE FROM amends.workers WHERE beat_at < clock_timestamp() - interval '1 hour'"
 _LOOK: LiteralString = """
@@ -83,13 +83,13 @@ class Census:
 
     def alive(self, rows: list[tuple[UUID, int, bool, bool]], *, now_s: float) -> frozenset[UUID]:
         """Workers that must not be robbed."""
-        return frozenset(worker for worker, _, _, session in rows if self._lives(worker, session, now_s))
+        return frozenset(worker for worker, _, _, session in rows if self._lives(worker, now_s, has_session=session))
 
-    def _lives(self, worker: UUID, session: bool, now_s: float) -> bool:
+    def _lives(self, worker: UUID, now_s: float, *, has_session: bool) -> bool:
         seen = self._seen.get(worker)
         if seen is None or now_s - seen.since_s > limits.LEASE_S:
             return False
-        return session or now_s < self._quiet_until_s
+        return has_session or now_s < self._quiet_until_s
 
 
 def register(connection: psycopg.Connection[Any], worker: UUID, name: str, pid: int, backends: list[int]) -> None:
@@ -120,7 +120,7 @@ def look(connection: psycopg.Connection[Any], census: Census) -> tuple[frozenset
 
 
 def terminate_backends(connection: psycopg.Connection[Any], worker: UUID) -> int:
-    """End a dead owner's sessions: a process that is stopped inside a transaction keeps its row locks past any timeout."""
+    """End a dead owner's sessions: a process stopped inside a transaction keeps its row locks past any timeout."""
     row = connection.execute(_TERMINATE, (worker,)).fetchone()
     return int(row[0]) if row else 0
 

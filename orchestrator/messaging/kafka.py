@@ -187,10 +187,15 @@ class GroupConsumer:
         return read
 
     def commit(self, offsets: Mapping[Place, int]) -> bool:
-        """Keep (topic, partition) -> next offset. False: the partitions are somebody else's by now; nothing is kept."""
-        if not offsets:
-            return True
-        places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+        """Keep (topic, partition) -> next offset; what is not ours any more is left out, lest its reader be set back.
+
+        False: the group is being shared out anew, nothing was kept. What was handled comes again and meets the inbox.
+        """
+        places = _held(self._consumer, offsets)
+        if not places:
+            return not offsets
+        for place in places:
+            place.offset = offsets[place.topic, place.partition]
         try:
             self._consumer.commit(offsets=places, asynchronous=False)
         except KafkaException as error:

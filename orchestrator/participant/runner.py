@@ -13,6 +13,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from pydantic import SecretStr
+
 from orchestrator import limits
 from orchestrator.errors import DependencyError
 from orchestrator.messaging import avro
@@ -44,7 +46,7 @@ class Settings(Protocol):
     """What a participant needs of orchestrator.settings."""
 
     @property
-    def database_url(self) -> str: ...
+    def database_url(self) -> SecretStr: ...
     @property
     def kafka_bootstrap_servers(self) -> str: ...
     @property
@@ -74,7 +76,7 @@ class Runner:
             await kafka.check_topics()
             if self._participant.lifespan is not None:
                 self._service.deps = await stack.enter_async_context(self._participant.lifespan())
-            process = _Process(self._service, self._settings.database_url)
+            process = _Process(self._service, self._settings.database_url.get_secret_value())
             stack.push_async_callback(process.close)
             await process.prepare()
             await self._work(stop, kafka, process)

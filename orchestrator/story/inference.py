@@ -12,6 +12,9 @@ from orchestrator.story.model import Ended, Json, Mail, Operation, Story
 
 Line = dict[str, Json]
 
+_ROUNDED_US = 1_000  # a length in the journal is given in milliseconds,
+_ROUNDED_PART = 5e-6  # and in six digits
+
 
 def begin_wait(story: Story, seq: int, kind: str, name: str, ended: Ended) -> None:
     """A receive, a sleep or a timeout begins; a receive may find its message waiting."""
@@ -38,7 +41,8 @@ def message_came(story: Story, type_name: str, channel: str, ended: Ended) -> No
 
 def timer_fired(story: Story, decisions: Sequence[Line], ended: Ended) -> None:
     """The first that was due; else the one operation that was open, if the saga went on without its answer."""
-    due = [(at_us, o.seq, o) for o in story.open_operations if (at_us := _due_us(o)) is not None and at_us <= story.now_us]
+    timed = [(due_us, o.seq, o) for o in story.open_operations if (due_us := _due_us(o)) is not None]
+    due = [one for one in timed if one[0] <= story.now_us]
     if due:
         # A timeout of asyncio ends by itself; what it cancelled is told by what follows.
         end_operation(min(due)[2], "done", story.now_us, ended)
@@ -69,13 +73,14 @@ def _goes_on(story: Story, decision: Line) -> bool:
 
 
 def _due_us(operation: Operation) -> int | None:
-    """When a sleep or a timeout is over: its length is its name, `1.5s`."""
+    """When a sleep or a timeout is over, at the earliest: its length is its name, `1.5s`, rounded to six digits."""
     if operation.kind not in ("sleep", "timeout") or not operation.name.endswith("s"):
         return None
     try:
-        return operation.begun_us + round(float(operation.name[:-1]) * 1_000_000)
+        length_us = float(operation.name[:-1]) * 1_000_000
     except ValueError:
         return None
+    return operation.begun_us + int(length_us - max(_ROUNDED_US, length_us * _ROUNDED_PART))
 
 
 def _wants(receive: Operation, mail: Mail) -> bool:
