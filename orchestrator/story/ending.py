@@ -43,5 +43,3 @@ def problem_text(problem: dict[str, Json]) -> str:
     """A problem in one line. A Failure's text begins with its class already."""
     text, type_name = str(problem.get("text", "")), str(problem.get("type", ""))
     return text if not type_name or text.startswith(type_name) else f"{type_name}: {text}" if text else type_name
-
-

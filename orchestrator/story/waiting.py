@@ -6,7 +6,7 @@ from orchestrator.story.model import CALLED, WAITS, Attempt, Story
 
 
 def waiting_for(story: Story) -> tuple[str, ...]:
-    """What is open, the oldest first: `call ChargeCard, attempt 2`, `receive PaymentSettled`, `undo of ReserveStock`."""
+    """What is open, the oldest first: `call ChargeCard, attempt 2`, `receive PaymentSettled`, `undo of ReserveStock`"""
     lines: list[str] = []
     for operation in story.operations.values():
         if operation.undo is not None and operation.undo.ended_us is None:

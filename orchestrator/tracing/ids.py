@@ -1,8 +1,8 @@
 """Trace and span ids as functions of who a saga is and which of its parts is meant: the same at every replay.
 
-W3C Trace Context: `00-<trace id, 32 hex>-<span id, 16 hex>-<flags>`. A saga that was started inside a trace stays in it,
-below the span that started it; so does a child, below its parent's operation. Where the caller's trace is not sampled,
-neither is the saga: nobody would find the rest of it.
+W3C Trace Context: `00-<trace id, 32 hex>-<span id, 16 hex>-<flags>`. A saga that was started inside a trace stays in
+it, below the span that started it; so does a child, below its parent's operation. Where the caller's trace is not
+sampled, neither is the saga: nobody would find the rest of it.
 """
 
 import hashlib
