@@ -33,6 +33,7 @@ from orchestrator.engine.poison import POISON_CLASSES, Watchdog, singly
 from orchestrator.engine.processing import Known, Processing, Work
 from orchestrator.engine.recovery import Recovery, raise_all_epochs
 from orchestrator.engine.shards import Watcher
+from orchestrator.engine.span_export import SpanExport
 from orchestrator.engine.steps import Lifespan, StepEnd, StepRunner
 from orchestrator.engine.topology import Topology
 from orchestrator.engine.turns import Turns
@@ -63,14 +64,12 @@ class Worker:
         self._id = uuid4()
         self._name = name or f"{socket.gethostname()}-{os.getpid()}"
         self._url = settings.database_url.get_secret_value()
-        self._cycles = 0
-        self._spans = settings.otel_exporter_otlp_endpoint is not None
+        self._cycles, self._verbs_read_s = 0, 0.0
+        self._spans = SpanExport(settings, lambda: connect(self._url, f"amends-spans-{self._id}"))
         self._bell = threading.Event()
         self._ends: deque[StepEnd] = deque()
-        self._verbs_read_s = 0.0
         self._clock = DatabaseClock()
-        self._registry = registry
-        self._cache = Cache(registry)
+        self._registry, self._cache = registry, Cache(registry)
         self._wakeups, self._watermarks = Wakeups(), Watermarks()
         self._steps = StepRunner({"default": self._url, **(databases or {})}, self._step_ended, lifespan)
         self._watchdog = Watchdog()
@@ -91,6 +90,7 @@ class Worker:
                 self._give_back(self._connection)
                 self._connection.close()
             self._watcher.stop()
+            self._spans.stop()
             log.info("orchestrator %s stopped after %s cycles (topic %s)", self._name, self._cycles, installation.topic)
 
     def _begin(self) -> Installation:
@@ -133,13 +133,14 @@ class Worker:
             self._id,
             self._name,
             cycle=lambda: self._cycles,
-            backends=self._backends,
+            backends=lambda: self._backends() + self._spans.backends,
             planned=self._bell.set,
         )
         self._steps.open()
         self._watcher.start()
         self._intake.start()
         self._ends_watch.start()
+        self._spans.start()
         log.info("orchestrator %s began: %s shards of %s", self._name, installation.shards, installation.topic)
         return installation
 
@@ -328,7 +329,7 @@ class Worker:
                 batch.drop(missing)
                 continue
             try:
-                batches.commit(connection, batch, self._own.holds, self._topology.partitions, spans=self._spans)
+                batches.commit(connection, batch, self._own.holds, self._topology.partitions, spans=self._spans.is_on)
             except fence.ShardsLost as lost:
                 gone = frozenset(batch.shards) - lost.held
                 log.warning("shards %s were lost: what they were doing is dropped here", sorted(gone))

@@ -14,7 +14,7 @@ Line = dict[str, Json]
 
 
 def read_story(bodies: Iterable[Body]) -> Story:
-    """The story of a journal, from its first row on. Lines of a newer version, which it does not know, are passed over."""
+    """The story of a journal, from its first row on. Lines that only a newer version knows are passed over."""
     story = Story()
     for body in bodies:
         advance(story, body)
