@@ -44,7 +44,9 @@ def _module(place: str) -> ModuleType:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
-            raise DefinitionError(f"there is no module {module_name} (looked in {folder} and the installed ones)") from None
+            raise DefinitionError(
+                f"there is no module {module_name} (looked in {folder} and the installed ones)"
+            ) from None
         raise
     if is_file and Path(str(module.__file__)).resolve() != path:
         return _from_file(path)
@@ -68,7 +70,9 @@ def _attribute(module: ModuleType, name: str) -> object:
     for part in name.split("."):
         if not hasattr(found, part):
             names = ", ".join(n for n, value in vars(module).items() if isinstance(value, App) or _is_part(value))
-            raise DefinitionError(f"{module.__name__} has no {name!r}; it has {names or 'neither App, saga nor participant'}")
+            raise DefinitionError(
+                f"{module.__name__} has no {name!r}; it has {names or 'neither App, saga nor participant'}"
+            )
         found = getattr(found, part)
     return found
 

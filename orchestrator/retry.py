@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from orchestrator.errors import DefinitionError
 
@@ -40,7 +40,8 @@ class Retry:
             raise DefinitionError(f"{self}: max_delay_s must not be below first_delay_s, nor without an end")
         if self.attempt_timeout_s is not None and not self.attempt_timeout_s > 0:
             raise DefinitionError(f"{self}: attempt_timeout_s must be more than 0 (None: no limit)")
-        if not (isinstance(self.on, tuple) and all(isinstance(e, type) and issubclass(e, Exception) for e in self.on)):
+        on: Any = self.on  # what a caller without a type checker gave
+        if not (isinstance(on, tuple) and all(isinstance(e, type) and issubclass(e, Exception) for e in on)):
             raise DefinitionError(f"{self}: on must be a tuple of exception classes: on=(httpx.TransportError,)")
 
     def delay_s(self, attempts: int, jitter: float) -> float:

@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -124,8 +125,20 @@ def ensure_database(url: str) -> None:
     except psycopg.OperationalError as error:
         if f'database "{name}" does not exist' not in str(error):
             raise DependencyError(f"Postgres is not reachable: {' '.join(str(error).split())}") from error
-    with psycopg.connect(url, dbname="postgres", autocommit=True) as connection, suppress(psycopg.errors.DuplicateDatabase):
+    with (
+        psycopg.connect(url, dbname="postgres", autocommit=True) as connection,
+        suppress(psycopg.errors.DuplicateDatabase),
+    ):
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+
+
+@dataclass(frozen=True, slots=True)
+class _ParticipantSettings:
+    """What a participant's runner reads."""
+
+    database_url: str
+    kafka_bootstrap_servers: str
+    topic_prefix: str
 
 
 class _Stop:
@@ -173,29 +186,19 @@ async def _services(app: App, settings: Settings, stop: _Stop) -> None:
 async def _participants(participants: "Iterable[Participant[Any]]", settings: Settings, stop: asyncio.Event) -> None:
     from orchestrator.participant.runner import Runner
 
+    used = _ParticipantSettings(
+        settings.database_url.get_secret_value(), settings.for_kafka().kafka_bootstrap_servers, settings.topic_prefix
+    )
     async with asyncio.TaskGroup() as parts:
         for participant in participants:
-            parts.create_task(Runner(participant, settings.for_kafka()).run(stop))
+            parts.create_task(Runner(participant, used, schemas_dir=settings.schemas_dir).run(stop))
 
 
 async def _relay(database_urls: Sequence[str], settings: Settings, mode: RelayMode, stop: asyncio.Event) -> None:
-    from outbox_relay import Relay
+    from outbox_relay import Relay, Relays
 
     kafka = settings.for_kafka().kafka_bootstrap_servers
-    relays = [
-        asyncio.create_task(Relay(database_url=url, kafka_bootstrap_servers=kafka, mode=mode).run())
-        for url in database_urls
-    ]
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait([*relays, stopping], return_when=asyncio.FIRST_COMPLETED)
-        for relay in relays:
-            if relay.done():
-                relay.result()  # It ends by an error only.
-    finally:
-        for task in (*relays, stopping):
-            task.cancel()
-        await asyncio.gather(*relays, stopping, return_exceptions=True)
+    await Relays([Relay(database_url=url, kafka_bootstrap_servers=kafka, mode=mode) for url in database_urls]).run(stop)
 
 
 async def _until_signal(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
@@ -232,5 +235,5 @@ async def _in_thread(name: str, run: Callable[[], None]) -> None:
     except asyncio.CancelledError:
         await asyncio.wait([ended], timeout=STOP_WAIT_S)
         if not ended.done():
-            LOG.error("%s has not stopped within %g s and is left behind", name, STOP_WAIT_S)
+            LOG.warning("%s has not stopped within %g s and is left behind", name, STOP_WAIT_S)
         raise

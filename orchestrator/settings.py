@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from orchestrator.errors import DependencyError
 
 LOCAL_DATABASE = "amends"
-"""The database of the local stack that `amends dev` and the CLI use: its URL in var/stack.json is the administrator's."""
+"""The database that `amends dev` and the CLI use on the local stack, whose URL in var/stack.json is the administrator's."""
 
 
 class Settings(BaseSettings):
@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     otel_exporter_otlp_endpoint: str | None = Field(
         default=None,
         validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
-        description="Where spans go by OTLP over HTTP. Unset: none are exported, `amends trace` draws them all the same.",
+        description="Where spans go by OTLP over HTTP. Unset: none are exported; `amends trace` needs none.",
     )
 
     def for_kafka(self) -> "Settings":
@@ -96,7 +96,7 @@ class Origin:
 
 
 def read_settings(var: Path | None = None) -> Settings:
-    """The settings of this process, from its environment; then, if `var` is given, from the local stack that runs there.
+    """The settings of this process, from its environment, else, if `var` is given, of the local stack that runs there.
 
     Raises DependencyError, naming every variable that is missing or wrong.
     """

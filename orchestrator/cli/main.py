@@ -35,9 +35,9 @@ for group in (reading, verbs, processes, local, installation):
 @app.callback()
 def options(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, whatever the command.")] = False,
-    var: Annotated[
-        Path, typer.Option("--var", envvar="AMENDS_VAR", help="The directory of the local stack.")
-    ] = Path("var"),
+    var: Annotated[Path, typer.Option("--var", envvar="AMENDS_VAR", help="The directory of the local stack.")] = Path(
+        "var"
+    ),
     log_level: Annotated[
         str, typer.Option("--log-level", envvar="AMENDS_LOG_LEVEL", help="debug, info, warning or error.")
     ] = "info",

@@ -9,7 +9,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 CELL_CHARS_MAX = 60
@@ -62,7 +62,7 @@ def cell(value: Any) -> str:
         case None:
             return ""
         case datetime():
-            return value.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
+            return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
         case str():
             return " ".join(value.split())
     return str(value)

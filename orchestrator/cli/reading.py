@@ -1,7 +1,7 @@
 """Look at sagas: ls, show, watch, trace, stuck."""
 
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Annotated, Any, get_args
 
 import typer
@@ -39,9 +39,7 @@ def ls(
     if status is not None and status not in get_args(Status):
         raise typer.BadParameter(f"{status!r} is none of {', '.join(get_args(Status))}", param_hint="--status")
     with CONTEXT.client() as client:
-        rows = client.request(
-            reading.sagas(status=as_status(status) if status else None, type=type_, rows_max=limit)
-        )
+        rows = client.request(reading.sagas(status=as_status(status) if status else None, type=type_, rows_max=limit))
     if wants_json(as_json):
         output.print_json(rows)
         return
@@ -68,7 +66,9 @@ def stuck(as_json: AsJson = False) -> None:
         return
     _print_sagas(rows)
     if any(row.status == "stuck" for row in rows):
-        output.say("stuck: mend the cause, then amends retry ID; or amends skip ID --note '…', amends fail ID --note '…'")
+        output.say(
+            "stuck: mend the cause, then amends retry ID; or amends skip ID --note '…', amends fail ID --note '…'"
+        )
     if any(row.status == "blocked" for row in rows):
         output.say("blocked: look with amends show ID, deploy the fix, then amends unblock ID")
 
@@ -184,11 +184,12 @@ def _print_journal(record: Any) -> None:
 
 def _turn_line(row: Any, started_at: datetime) -> str:
     decided = _decisions_text(row.body[1:])
-    return f"{row.pos:>4}  {_after(row, started_at):>10}  {_entry_text(row.body[0])}{'  ->  ' + decided if decided else ''}"
+    line = f"{row.pos:>4}  {_after(row, started_at):>10}  {_entry_text(row.body[0])}"
+    return f"{line}  ->  {decided}" if decided else line
 
 
 def _after(row: Any, started_at: datetime) -> str:
-    at = datetime.fromtimestamp(int(row.body[0].get("at", 0)) / 1_000_000, timezone.utc)
+    at = datetime.fromtimestamp(int(row.body[0].get("at", 0)) / 1_000_000, UTC)
     return f"+{(at - started_at).total_seconds():.3f}s"
 
 

@@ -39,7 +39,9 @@ def start(
     type_: Annotated[str, typer.Argument(metavar="TYPE", help="The saga's type (its name).")],
     input_: Annotated[str, typer.Option("--json", metavar="JSON", help="Its input; - reads stdin.")] = "null",
     saga_id: Annotated[str | None, typer.Option("--id", help="A business key; made up if missing.")] = None,
-    version: Annotated[int | None, typer.Option("--version", min=1, help="Else the code's, else the latest seen.")] = None,
+    version: Annotated[
+        int | None, typer.Option("--version", min=1, help="Else the code's, else the latest seen.")
+    ] = None,
     app: AppOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end and print its result.")] = False,
 ) -> None:
@@ -91,9 +93,7 @@ def send(
     settings = CONTEXT.settings()
     payload = _encoded(type_, value, app, settings)
     with CONTEXT.client() as client:
-        client.request(
-            requests.send_encoded(saga_id, type_, payload, channel, message_id, settings.topic_prefix)
-        )
+        client.request(requests.send_encoded(saga_id, type_, payload, channel, message_id, settings.topic_prefix))
     if wants_json(as_json):
         output.print_json({"id": saga_id, "type": type_, "channel": channel})
         return
@@ -175,7 +175,9 @@ def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise typer.BadParameter(f"not JSON: {error}: {output.shortened(text)}; in a shell quote it: '{{\"a\": 1}}'") from None
+        raise typer.BadParameter(
+            f"not JSON: {error}: {output.shortened(text)}; in a shell quote it: '{{\"a\": 1}}'"
+        ) from None
 
 
 def _checked_by_code(target: str, type_name: str, version: int | None, value: Any) -> tuple[int, str]:
@@ -215,5 +217,3 @@ def _encoded(type_name: str, value: Any, app: str | None, settings: Any) -> byte
             f"(AMENDS_SCHEMAS_DIR; there is no {path})"
         )
     return avro.register(avro.read_schema(path)).encode(value)
-
-

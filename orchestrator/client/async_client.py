@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 
 
 class Client:
-    """Opens nothing before it is used. `connection=` joins your transaction: it starts or arrives if, and only if, you commit.
+    """Opens nothing before it is used. `connection=` joins your transaction: it starts or arrives only if you commit.
 
     It belongs to the event loop of its first request. `async with` closes its connections; without settings they are
     read from the environment at the first request.
@@ -132,8 +132,9 @@ class Client:
 
     async def request(self, steps: Steps[_T], timeout_s: float | None = None, late: str = "no answer") -> _T:
         """Run a request of `client.requests` or `client.reading` on a connection of ours; the console does."""
+        waiting = asyncio.timeout(timeout_s)
         try:
-            async with asyncio.timeout(timeout_s) as waiting:
+            async with waiting:
                 return await self._run_waiting(steps)
         except TimeoutError:
             if not waiting.expired():

@@ -84,7 +84,7 @@ def run_sync(connection: Connection[tuple[Any, ...]], steps: Steps[T]) -> Pause 
 
 
 async def run_joined_async(connection: Any, steps: Steps[T]) -> T:
-    """Run a request in the caller's own transaction. Such a request never waits, and each answer has one row at most."""
+    """Run a request in the caller's own transaction. Such a request never waits; an answer has one row at most."""
     try:
         asked = next(steps)
         while True:
@@ -123,4 +123,3 @@ def explained(error: psycopg.Error, settings: Settings) -> AmendsError | None:
                 f"{where} has no tables of an orchestrator ({error.diag.message_primary}): run `amends migrate`"
             )
     return None
-

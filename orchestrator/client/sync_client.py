@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 
 class SyncClient:
-    """Opens nothing before it is used. `connection=` joins your transaction: it starts or arrives if, and only if, you commit."""
+    """Opens nothing before it is used. `connection=` joins your transaction: it starts or arrives only if you commit."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._given = settings

@@ -5,7 +5,7 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from orchestrator.messaging.kafka import Admin
+from orchestrator.messaging.kafka_admin import Admin
 from orchestrator.messaging.topics import Topics
 from outbox_relay.errors import TopicUnknown
 

@@ -240,7 +240,7 @@ def _answer(to: ReturnAddress, kind: Kind, wire_name: str, payload: bytes, outco
     return _row(topic, to.saga_id, kind, wire_name, payload, to.traceparent, headers, partition)
 
 
-def _row(  # noqa: PLR0917  # in the order in which they are read
+def _row(
     topic: str,
     key: str,
     kind: Kind,

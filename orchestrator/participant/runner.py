@@ -13,13 +13,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from pydantic import SecretStr
-
 from orchestrator import limits
 from orchestrator.errors import DependencyError
 from orchestrator.messaging import avro
 from orchestrator.messaging.envelope import Envelope, Unreadable
-from orchestrator.messaging.kafka import Admin, GroupConsumer
+from orchestrator.messaging.kafka import GroupConsumer
+from orchestrator.messaging.kafka_admin import Admin
 from orchestrator.messaging.topics import Topics as TopicNames
 from orchestrator.participant import inbox, inbox_events, scan
 from orchestrator.participant.batches import Batches
@@ -46,7 +45,7 @@ class Settings(Protocol):
     """What a participant needs of orchestrator.settings."""
 
     @property
-    def database_url(self) -> SecretStr: ...
+    def database_url(self) -> str: ...
     @property
     def kafka_bootstrap_servers(self) -> str: ...
     @property
@@ -76,7 +75,7 @@ class Runner:
             await kafka.check_topics()
             if self._participant.lifespan is not None:
                 self._service.deps = await stack.enter_async_context(self._participant.lifespan())
-            process = _Process(self._service, self._settings.database_url.get_secret_value())
+            process = _Process(self._service, self._settings.database_url)
             stack.push_async_callback(process.close)
             await process.prepare()
             await self._work(stop, kafka, process)

@@ -62,9 +62,9 @@ class Shop:
 
     async def start(self, name: str) -> None:
         """Start a process; it has the name and the log of the one before it."""
-        self._stopped.discard(name)
         argv, env = self._programs[name]
         self._children[name] = await self._running.spawn(name, argv, env)
+        self._stopped.discard(name)  # not before: until here `name` is the process that was told to end
 
     async def stop(self, name: str) -> None:
         """Ask a process to end, as a deploy would."""

@@ -23,6 +23,13 @@ from outbox_relay import Relay
 SHARDS = 4
 
 
+@dataclass(frozen=True, slots=True)
+class _RunnerSettings:
+    database_url: str
+    kafka_bootstrap_servers: str
+    topic_prefix: str
+
+
 @dataclass(slots=True)
 class System:
     """What the test talks to. `errors` are those that ended a part: a test that ends with one has failed."""
@@ -43,7 +50,9 @@ class System:
 
     def participants(self, participants: Sequence[Participant[Any]]) -> Callable[[], None]:
         async def run(stop: asyncio.Event) -> None:
-            await asyncio.gather(*(Runner(p, self.settings).run(stop) for p in participants))
+            await asyncio.gather(*(Runner(p, used).run(stop) for p in participants))
+
+        used = _RunnerSettings(self.url, self.settings.kafka_bootstrap_servers, self.settings.topic_prefix)
 
         return self._async_thread(run)
 

@@ -323,7 +323,7 @@ def values_of(tp):
     return st.one_of(*(values_of(arg) for arg in args))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(typed_values())
 def test_whatever_a_message_is_made_of_it_comes_back(case):
     model, value = case
@@ -337,7 +337,7 @@ def test_whatever_a_message_is_made_of_it_comes_back(case):
     assert skipper(avro.schema_of(model))(body, 0, [limits.PAYLOAD_ITEMS_MAX], 0) == len(body)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(typed_values(), st.data())
 def test_damaged_bytes_are_refused_or_are_another_value(case, data):
     model, value = case
