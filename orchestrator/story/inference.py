@@ -18,6 +18,8 @@ _ROUNDED_PART = 5e-6  # and in six digits
 
 def begin_wait(story: Story, seq: int, kind: str, name: str, ended: Ended) -> None:
     """A receive, a sleep or a timeout begins; a receive may find its message waiting."""
+    if seq in story.operations:
+        return
     types, _, channel = name.partition(" on ") if kind == "receive" else (name, "", "")
     operation = story.operations[seq] = Operation(seq, kind, types, story.now_us, channel=channel)
     if kind != "receive":

@@ -75,12 +75,13 @@ def _enter(story: Story, entry: Line, decisions: Sequence[Line], ended: Ended) -
 
 def _answered(story: Story, entry: Line, decisions: Sequence[Line], ended: Ended) -> None:
     seq, outcome, problem = int(entry["seq"]), str(entry.get("outcome", "")), entry.get("problem") or {}
-    if (undone := story.undoing_steps.get(seq)) is not None:
-        word = "undone" if outcome == "succeeded" else "retry"
-        _undo_answered(story, story.operations[undone], entry, word, decisions, ended)
-        return
-    operation = story.operations.get(seq)
+    undone = story.undoing_steps.get(seq)
+    operation = story.operations.get(seq if undone is None else undone)
     if operation is None:
+        return
+    if undone is not None:
+        word = "undone" if outcome == "succeeded" else "retry"
+        _undo_answered(story, operation, entry, word, decisions, ended)
         return
     if not operation.is_open:
         _late(story, operation, outcome)
@@ -223,6 +224,8 @@ def _begin_undo(story: Story, seq: int, decision: Line, ended: Ended) -> None:
 
 
 def _write(story: Story, decision: Line, op: str, ended: Ended) -> None:
+    if int(decision["seq"]) in story.operations:
+        return
     operation = Operation(
         int(decision["seq"]),
         op,
