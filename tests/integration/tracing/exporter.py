@@ -1,4 +1,4 @@
-"""An exporter as a process of its own, to be killed: `python -m tests.integration.tracing.exporter DATABASE_URL ENDPOINT`."""
+"""An exporter as a process of its own, to be killed: its arguments are a database and an endpoint."""
 
 import signal
 import sys

@@ -1,4 +1,4 @@
-"""Exported turn by turn, by whoever and from wherever, the spans are those that the whole journal has: each one once."""
+"""Exported turn by turn, by whoever and from wherever, the spans are those of the whole journal: each one once."""
 
 from typing import Any
 
