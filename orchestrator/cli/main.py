@@ -49,6 +49,8 @@ def options(
         level=log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    # Alembic tells of each plug-in and revision; `migrate` says what came of it.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     if show_version:
         print(_version())
         raise typer.Exit

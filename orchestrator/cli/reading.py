@@ -50,7 +50,9 @@ def ls(
 
 
 def stuck(as_json: AsJson = False) -> None:
-    """List sagas that wait for a person: stuck (an undo that can't succeed) or blocked (code that does not fit).
+    """List the sagas that wait for a person.
+
+    Stuck: an undo can't succeed, or a step after the pivot failed. Blocked: the code does not fit the journal.
 
     Example: amends stuck
     """
@@ -74,7 +76,9 @@ def stuck(as_json: AsJson = False) -> None:
 
 
 def show(saga_id: SagaId, as_json: AsJson = False) -> None:
-    """Show one saga: its row, what it waits for, and its journal.
+    """Show one saga and its journal.
+
+    Its row, what it waits for, each turn, and the verbs it was given.
 
     Example: amends show order-7
     """
@@ -119,7 +123,9 @@ def watch(
     saga_id: SagaId,
     as_json: AsJson = False,
 ) -> None:
-    """Follow a saga's journal until it ends; exit code 7 if it did not complete.
+    """Follow a saga's journal until it ends.
+
+    Exit code 7 if it did not complete.
 
     Example: amends watch order-7
     """
@@ -145,7 +151,9 @@ def watch(
 
 
 def trace(saga_id: SagaId, as_json: AsJson = False) -> None:
-    """Draw a saga as a tree, from the database alone: times, attempts, takeovers survived, undos.
+    """Draw a saga as a tree of what happened when.
+
+    From the database alone: times, attempts, takeovers survived, undos, children.
 
     Example: amends trace order-7
     """

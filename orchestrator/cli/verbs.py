@@ -45,9 +45,9 @@ def start(
     app: AppOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end and print its result.")] = False,
 ) -> None:
-    """Start a saga by the name of its type. No code of it is needed; with --app its input is checked.
+    """Start a saga by the name of its type.
 
-    `--json` is the saga's input here; for output as JSON say `amends --json start …`.
+    No code of it is needed; with --app its input is checked. `--json` is the saga's input here; for output as JSON say `amends --json start …`.
 
     Example: amends start checkout --json '{"order_id": "7"}' --id order-7
     """
@@ -83,7 +83,9 @@ def send(
     app: AppOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send a message to a saga. Its type is known from schemas/*.avsc, or from the code with --app.
+    """Send a message to a saga.
+
+    Its type is known from schemas/*.avsc, or from the code with --app.
 
     Example: amends send order-7 PaymentSettled '{"reference": "r-1"}'
     """
@@ -101,7 +103,9 @@ def send(
 
 
 def cancel(saga_id: SagaId, as_json: AsJson = False) -> None:
-    """Cancel a saga: CancelledError at its await, and its undos run.
+    """Cancel a saga; its undos run.
+
+    It meets CancelledError at its await.
 
     Example: amends cancel order-7
     """
@@ -109,7 +113,9 @@ def cancel(saga_id: SagaId, as_json: AsJson = False) -> None:
 
 
 def terminate(saga_id: SagaId, note: Note, as_json: AsJson = False) -> None:
-    """Stop a saga where it is, WITHOUT its undos; it lists what was left undone.
+    """Stop a saga where it is, WITHOUT its undos.
+
+    It lists what was left undone.
 
     Example: amends terminate order-7 --note 'a test order'
     """
@@ -125,7 +131,9 @@ def retry(saga_id: SagaId, as_json: AsJson = False) -> None:
 
 
 def skip(saga_id: SagaId, note: Note, as_json: AsJson = False) -> None:
-    """Go on without what a stuck saga could not do; the note says who has dealt with it.
+    """Go on without what a stuck saga could not do.
+
+    The note says who has dealt with it.
 
     Example: amends skip order-7 --note 'refunded by hand, ticket 812'
     """
@@ -141,7 +149,9 @@ def fail(saga_id: SagaId, note: Note = "given up by hand", as_json: AsJson = Fal
 
 
 def unblock(saga_id: SagaId, as_json: AsJson = False) -> None:
-    """Let a blocked saga go on, after the code that fits its journal was deployed.
+    """Let a blocked saga go on.
+
+    After the code that fits its journal was deployed.
 
     Example: amends unblock order-7
     """

@@ -22,7 +22,7 @@ DEFAULT_RETRY = Retry()
 
 
 class Operation:
-    """One operation. `abandoned`: nobody waits for it any more, or took its result."""
+    """One operation. `abandoned`: whoever awaited it went on without its result, so a success is nobody's."""
 
     __slots__ = ("abandoned", "future", "name", "place", "problem", "seq", "site", "st", "state", "timer", "undo")
 
@@ -61,6 +61,7 @@ class Operation:
         """Hand the result to whoever waits. A late one is kept for the undo."""
         value = self.value_of(body)
         self.state = after(self.state, "succeeded")
+        self.st.came_loose(self)
         self.drop_timers()
         if not self.future.done():
             self.future.set_result(value)
@@ -74,6 +75,8 @@ class Operation:
         self.state = after(self.state, "failed" if effect == "none" else "lost")
         self.problem = replace(problem, effect=effect)
         self.drop_timers()
+        if self in self.st.stuck:
+            return  # A late answer took a doubt away; the person's word is still wanted.
         self.st.site = self.site
         self.st.stick(self, f"{self.label} failed after the pivot: {problem.type}: {problem.text}", self.problem)
 
@@ -86,6 +89,7 @@ class Operation:
 
     def _raise_at_the_await(self, attempts: int) -> None:
         assert self.problem is not None
+        self.abandoned = True
         if not self.future.done():
             error = exception_of(self.problem, operation_key=self.st.identity.key(self.seq), attempts=attempts)
             self.future.set_exception(error)

@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from orchestrator import Command, Message, Saga, saga
-from orchestrator.core.decisions import Decision, Finish
+from orchestrator.core.decisions import Decision, Finish, Turn
 from orchestrator.core.entries import Entry, Replied, Started, StepEnded, TimerFired, UndoReplied
 from orchestrator.core.ids import SagaIdentity
 from orchestrator.core.replay import journal_body, replay
-from orchestrator.core.turn import LiveSaga, Turn
+from orchestrator.core.turn import LiveSaga
 
 IDENTITY = SagaIdentity("x", "u", "demo", 1, 0)
 
