@@ -45,6 +45,7 @@ log = logging.getLogger("orchestrator.engine")
 
 IDLE_S = 0.05
 RECONNECT_FIRST_S, RECONNECT_MAX_S = 0.1, 2.0
+STARTS_SEEN_MAX = 5  # how often a batch is read again because a start was not visible yet
 RETRY_WHOLE = ("08", "40", "53", "57")  # SQLSTATE classes of a database that can't right now
 
 
@@ -290,6 +291,21 @@ class Worker:
     # --- committing
 
     def _commit(self, connection: psycopg.Connection[Any], work: list[Work], known: Known) -> None:
+        for again in range(STARTS_SEEN_MAX):
+            try:
+                self._process_and_write(connection, work, known)
+                break
+            except psycopg.errors.UniqueViolation as error:
+                # A start came through Kafka before its caller's COMMIT was visible here: now it is, read again.
+                if error.diag.constraint_name != "sagas_id_key" or again == STARTS_SEEN_MAX - 1:
+                    raise
+                self._forget(work)
+                known = self._processing.prepare(connection, work)
+        for one in work:
+            if isinstance(one, StepEnd):
+                self._steps.kept(one.key)
+
+    def _process_and_write(self, connection: psycopg.Connection[Any], work: list[Work], known: Known) -> None:
         batch = Batch()
         for one in work:
             with self._watchdog.turn(one.saga_id or ""):
@@ -297,17 +313,21 @@ class Worker:
         try:
             self._write(connection, batch)
         except psycopg.Error as error:
-            if (error.sqlstate or "")[:2] not in POISON_CLASSES or connection.broken:
+            is_start = isinstance(error, psycopg.errors.UniqueViolation)
+            if is_start or (error.sqlstate or "")[:2] not in POISON_CLASSES or connection.broken:
                 raise
             log.warning("the database refuses a value (%s): finding the saga that holds it", str(error).strip())
-            for one in work:
-                self._cache.drop(one.saga_id or "")  # its coroutine is ahead of the journal
+            self._forget(work)
             singly(
-                work, lambda one: self._commit_one(connection, one), lambda one, e: self._isolate(connection, one, e)
+                work,
+                lambda one: self._commit_one(connection, one),
+                lambda one, refusal: self._isolate(connection, one, refusal),
             )
+
+    def _forget(self, work: list[Work]) -> None:
+        """Their coroutines are ahead of the journal: the next look replays them."""
         for one in work:
-            if isinstance(one, StepEnd):
-                self._steps.kept(one.key)
+            self._cache.drop(one.saga_id or "")
 
     def _commit_one(self, connection: psycopg.Connection[Any], one: Work) -> None:
         batch = Batch()
