@@ -159,6 +159,8 @@ class Ending:
     def _stop(self, status: Any, problem: Problem) -> None:
         self.st.stuck.clear()
         self._finish(status, problem=problem)
+        self.st.operations.clear()
+        self.st.steps.clear()
         self.st.loop.clear()
 
     # ---- being a child ----------------------------------------------------------------------------------------------

@@ -62,9 +62,11 @@ class ShieldedFuture(SagaFuture):
     """
 
     cancels = 0
+    message: Any = None  # anyio knows its own cancels by it
 
     def cancel(self, msg: Any = None) -> bool:
         self.cancels += 1
+        self.message = self.message if msg is None else msg
         return True
 
 

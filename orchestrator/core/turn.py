@@ -76,6 +76,8 @@ class LiveSaga:
 
     def pending_steps(self) -> tuple[StartStep, ...]:
         """To start (again) after a load: steps that somebody waits for, and undos of steps."""
+        if self._st.status in TERMINAL:
+            return ()
         pending = (step.pending_step() for _, step in sorted(self._st.steps.items()))
         return tuple(step for step in pending if step is not None)
 
@@ -85,11 +87,15 @@ class LiveSaga:
         After a load nobody knows of them any more. Report them as StepEnded(raised, STEP_LOST), but not before a
         process that may still run them has lost its lease.
         """
+        if self._st.status in TERMINAL:
+            return ()
         steps = [s for _, s in sorted(self._st.steps.items()) if isinstance(s, Step) and s.is_abandoned()]
         return tuple((step.seq, step.attempts.number) for step in steps)
 
     def pending_sends(self) -> tuple[Decision, ...]:
         """Open commands, undos and children: to send again when Kafka may have lost them (rule 13)."""
+        if self._st.status in TERMINAL:
+            return ()
         operations = [op for _, op in sorted(self._st.operations.items()) if isinstance(op, Call | Child)]
         pending = (operation.pending_send() for operation in operations)
         return tuple(decision for decision in pending if decision is not None)
@@ -150,6 +156,8 @@ class LiveSaga:
 
     def _apply(self, entry: Entry) -> str | None:
         """Make ready what the entry wakes. None, or why it is ignored."""
+        if self._st.status in TERMINAL and not isinstance(entry, UndoRequested):
+            return "the saga has ended"
         match entry:
             case Replied():
                 return self._replied(entry)
@@ -158,7 +166,7 @@ class LiveSaga:
             case TimerFired():
                 return self._timer_fired(entry)
             case MessageArrived():
-                return "the saga has ended" if self._st.status in TERMINAL else self._mailbox.arrived(entry)
+                return self._mailbox.arrived(entry)
             case UndoReplied():
                 return self._undo_replied(entry)
             case Started():

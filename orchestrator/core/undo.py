@@ -235,7 +235,7 @@ async def undo_place(st: SagaState, place: Place) -> None:
     finally:
         current.shield = None
     if shield.cancels:
-        raise asyncio.CancelledError
+        raise asyncio.CancelledError(*(() if shield.message is None else (shield.message,)))
 
 
 async def _undo_place(st: SagaState, place: Place, current: SagaTask, shield: ShieldedFuture) -> None:
