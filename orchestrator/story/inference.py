@@ -49,7 +49,7 @@ def timer_fired(story: Story, decisions: Sequence[Line], ended: Ended) -> None:
         # A timeout of asyncio ends by itself; what it cancelled is told by what follows.
         end_operation(min(due)[2], "done", story.now_us, ended)
         return
-    if any(d.get("op") == "ended" for d in decisions) or not any(_goes_on(story, d) for d in decisions):
+    if not any(_goes_on(story, d) for d in decisions):
         return
     candidates = [o for o in story.open_operations if o.kind not in ("sleep", "timeout") and not o.stuck]
     undone_now = {d.get("undo_of") for d in decisions}

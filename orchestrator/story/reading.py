@@ -174,8 +174,6 @@ def _decide(story: Story, decision: Line, ended: Ended) -> None:
             story.status = str(decision.get("name", ""))
             reason = f": {decision['reason']}" if decision.get("reason") else ""
             _mark(story, "status", f"{story.status}{reason}")
-        case "ended":
-            _end_told(story, decision, ended)
         case "finish":
             _finish(story, decision, ended)
         case "answer_undo":
@@ -238,21 +236,6 @@ def _write(story: Story, decision: Line, op: str, ended: Ended) -> None:
     )
     story.operations[operation.seq] = operation
     end_operation(operation, "done", story.now_us, ended)
-
-
-def _end_told(story: Story, decision: Line, ended: Ended) -> None:
-    """The saga says itself how an operation ended that no entry names: by a timeout, a cancel, its last attempt."""
-    operation = story.operations.get(int(decision["seq"]))
-    if operation is None or not operation.is_open:
-        return
-    operation.error_type = str(decision.get("type", "")) or operation.error_type
-    match str(decision.get("outcome", "")):
-        case "failed":
-            end_operation(operation, "failed", story.now_us, ended)
-        case "cancelled":
-            end_operation(operation, "cancelled", story.now_us, ended)
-        case _:
-            end_operation(operation, "unknown", story.now_us, ended)
 
 
 def _finish(story: Story, decision: Line, ended: Ended) -> None:

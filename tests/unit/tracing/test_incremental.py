@@ -29,9 +29,6 @@ DECISIONS = st.one_of(
     st.builds(lambda seq: wait(seq, "sleep", "2s"), SEQS),
     st.builds(lambda seq: wait(seq, "timeout", "1s"), SEQS),
     st.builds(lambda seq: {"op": "publish", "seq": seq, "name": f"Event{seq}", "topic": "t", "body": {}}, SEQS),
-    st.builds(
-        lambda seq, how: {"op": "ended", "seq": seq, "outcome": how}, SEQS, st.sampled_from(["failed", "cancelled"])
-    ),
     st.sampled_from([status("compensating"), status("stuck", "why"), status("running"), {"op": "pivot", "seq": 9}]),
     st.sampled_from(
         [finish(), finish("failed", DECLINED, ("x",)), {"op": "answer_undo", "key": "k", "outcome": "undone"}]

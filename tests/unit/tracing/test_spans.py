@@ -133,14 +133,6 @@ def test_with_two_things_open_a_timer_accuses_neither() -> None:
     assert spans["call AskElse"].attributes["amends.outcome"] == "succeeded"
 
 
-def test_what_the_saga_says_itself_needs_no_inference() -> None:
-    ended = {"op": "ended", "seq": 0, "outcome": "unknown", "type": "TimedOut"}
-    spans = named(
-        [started(0, call(0, "Ask"), call(1, "AskElse")), timer(5, ended, call(2, "Third")), replied(9, 1, finish())]
-    )
-    assert (spans["call Ask"].ended_us, spans["call Ask"].attributes["error.type"]) == (us(5), "TimedOut")
-
-
 def test_undos_are_linked_to_what_they_undo_newest_first() -> None:
     spans = named(
         [
