@@ -151,7 +151,8 @@ class SetValue:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
     """A `receive`, a sleep, an asyncio timeout or a pivot: nothing for the engine to do. A replay must
-    repeat it, and people read it."""
+    repeat it, and people read it.
+    """
 
     seq: int
     what: Literal["receive", "sleep", "timeout", "pivot"]
@@ -237,7 +238,8 @@ Decision = (
 @dataclass(frozen=True, slots=True)
 class Timer:
     """A timer that is not due yet. `seq` names the call whose patience it measures: such a timer never burns an attempt
-    while that command still lies in the outbox (rule 9); `armed_us` and `due_us` are in the saga's time."""
+    while that command still lies in the outbox (rule 9); `armed_us` and `due_us` are in the saga's time.
+    """
 
     number: int
     due_us: int

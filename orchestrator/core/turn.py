@@ -115,7 +115,8 @@ class LiveSaga:
 
     def interrupt(self) -> None:
         """For the watchdog, from its thread, before it raises TurnTooLong in this one: the turn ends in Blocked
-        whatever the saga's code does with the exception."""
+        whatever the saga's code does with the exception.
+        """
         text = "a turn ran too long: is there a loop without await, or a call that blocks?"
         self._st.loop.broken = blocked("TurnTooLong", text)
 

@@ -41,6 +41,14 @@ _SET_PROBING: LiteralString = """
 """
 _OWNERS: LiteralString = "SELECT shard, epoch, worker FROM amends.shards ORDER BY shard"
 
+# By a trigger each change of a shard's owner leaves a row there.
+_TAKEOVERS: LiteralString = """
+    SELECT (extract(epoch FROM at) * 1000000)::bigint, epoch, name FROM amends.takeovers
+    WHERE shard = %s AND epoch <= %s
+    ORDER BY epoch DESC, at DESC
+    LIMIT %s
+"""
+
 
 @dataclass(slots=True)
 class Hold:
@@ -120,6 +128,13 @@ def set_probing(connection: psycopg.Connection[Any], hold: Hold, saga_ids: Seque
 def owners(connection: psycopg.Connection[Any]) -> list[Owner]:
     """Every shard and whose claim is the latest."""
     return [Owner(*row) for row in connection.execute(_OWNERS)]
+
+
+def takeovers(
+    connection: psycopg.Connection[Any], shard: int, until_epoch: int, rows_max: int
+) -> list[tuple[int, int, str]]:
+    """(microseconds, epoch, worker's name) of the latest changes of owner up to an epoch, the oldest first."""
+    return connection.execute(_TAKEOVERS, (shard, until_epoch, rows_max)).fetchall()[::-1]
 
 
 def fence_params(holds: list[Hold], next_offsets: dict[int, int]) -> tuple[list[Any], ...]:

@@ -213,6 +213,7 @@ class Turns:
         finish = Finish(status="terminated", problem=problem, left_undone=left_undone)
         writes = batch.of(resident.row.shard)
         writes.released.append(resident.row.saga_no)
+        writes.unseen_ends.append(resident.row.saga_no)
         if resident.row.parent_key is not None:
             writes.outbox.append(self._outbound.child_ended(resident.row, finish))
         self._finish(writes, resident, finish)

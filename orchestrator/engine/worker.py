@@ -36,6 +36,7 @@ from orchestrator.engine.processing import Processing, Work
 from orchestrator.engine.recovery import Recovery, raise_all_epochs
 from orchestrator.engine.sagas import SagaRow
 from orchestrator.engine.shards import Watcher
+from orchestrator.engine.span_export import SpanExport
 from orchestrator.engine.steps import Lifespan, StepEnd, StepRunner
 from orchestrator.engine.topology import Topology
 from orchestrator.engine.turns import Turns
@@ -66,14 +67,12 @@ class Worker:
         self._id = uuid4()
         self._name = name or f"{socket.gethostname()}-{os.getpid()}"
         self._url = settings.database_url.get_secret_value()
-        self._cycles = 0
-        self._spans = settings.otel_exporter_otlp_endpoint is not None
+        self._cycles, self._verbs_read_s = 0, 0.0
+        self._spans = SpanExport(settings, lambda: connect(self._url, f"amends-spans-{self._id}"))
         self._bell = threading.Event()
         self._ends: deque[StepEnd] = deque()
-        self._verbs_read_s = 0.0
         self._clock = DatabaseClock()
-        self._registry = registry
-        self._cache = Cache(registry)
+        self._registry, self._cache = registry, Cache(registry)
         self._wakeups, self._watermarks = Wakeups(), Watermarks()
         self._steps = StepRunner({"default": self._url, **(databases or {})}, self._step_ended, lifespan)
         self._probing = Probing()
@@ -95,6 +94,7 @@ class Worker:
                 self._give_back(self._connection)
                 self._connection.close()
             self._watcher.stop()
+            self._spans.stop()
             log.info("orchestrator %s stopped after %s cycles (topic %s)", self._name, self._cycles, installation.topic)
 
     def _begin(self) -> Installation:
@@ -135,20 +135,27 @@ class Worker:
             recover=self._recovery.send_again,
         )
         self._committer = Committer(
-            self._processing, self._cache, self._own, self._topology, self._watchdog, self._after, spans=self._spans
+            self._processing,
+            self._cache,
+            self._own,
+            self._topology,
+            self._watchdog,
+            self._after,
+            spans=self._spans.is_on,
         )
         self._watcher = Watcher(
             lambda: connect(self._url, f"amends-watcher-{self._id}"),
             self._id,
             self._name,
             cycle=lambda: self._cycles,
-            backends=self._backends,
+            backends=lambda: self._backends() + self._spans.backends,
             planned=self._bell.set,
         )
         self._steps.open()
         self._watcher.start()
         self._intake.start()
         self._ends_watch.start()
+        self._spans.start()
         log.info("orchestrator %s began: %s shards of %s", self._name, installation.shards, installation.topic)
         return installation
 

@@ -228,7 +228,7 @@ async def test_a_refused_undo_waits_for_people(inbox, inbox_url, gateway, key):
     async def refuse_once(*args):
         if refusals:
             refusals.pop()
-            raise TooLate()
+            raise TooLate
         return await refund(*args)
 
     undo.function = refuse_once
