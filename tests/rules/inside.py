@@ -3,6 +3,7 @@
 Everything here is the real engine between intake and commit; the batch that it fills is never written.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,10 +11,8 @@ from uuid import NAMESPACE_URL, uuid5
 
 from orchestrator.canonical import canonical_json, input_hash
 from orchestrator.contracts import Message
-from orchestrator.core.blocked import Blocked
 from orchestrator.core.entries import Json
 from orchestrator.core.registry import Registry
-from orchestrator.core.replay import replay
 from orchestrator.core.saga_type import SagaType
 from orchestrator.core.turn import LiveSaga
 from orchestrator.engine import inbound, journal, mail
@@ -95,17 +94,12 @@ class Inside:
         assert live is not None, f"{id} is {self.resident(id).status}"
         return live
 
-    def forget(self, id: str) -> None:
-        """As after an eviction or a takeover: it is replayed from its journal, by the code at hand."""
-        row = self.resident(id).row
-        self.cache.drop(id)
-        resident = Resident(row, "running")
-        saga_type = self.registry.get(row.type, row.version)
-        assert saga_type is not None
-        try:
-            resident.live = replay(saga_type, row.identity, self.journals[row.saga_no])
-        except Blocked as blocked:
-            resident.trouble = blocked.problem
+    def take_over(self, other: "Inside", id: str) -> None:
+        """Load a saga of another orchestrator from its journal, with the code that this one has."""
+        row = other.resident(id).row
+        self.journals[row.saga_no] = other.journals[row.saga_no]
+        resident = Resident(row, other.resident(id).status)
+        self.cache._replay(resident, self.journals[row.saga_no])
         self.cache.put(resident)
 
     # ---- what others send to a saga
@@ -134,8 +128,6 @@ class Inside:
 
 
 def _loaded(row: journal.Row) -> list[Json]:
-    import json
-
     loaded: list[Json] = json.loads(row.body)
     return loaded
 
