@@ -79,6 +79,10 @@ class Breaker:
         return f"Breaker({self.name!r}, fail_max={self.fail_max}, reset_timeout_s={self.reset_timeout_s})"
 
 
+class NotCalled(Exception):
+    """The permit was not used: nothing is known of the other side."""
+
+
 class Refused(Exception):
     """The breaker is open: do not call, come back after `retry_after_s`."""
 
@@ -107,7 +111,9 @@ class SharedBreaker:
         self._machine: pybreaker.CircuitBreaker = pybreaker.CircuitBreaker(
             fail_max=breaker.fail_max,
             reset_timeout=breaker.reset_timeout_s,
-            exclude=[Failure],  # a business no is an answer: the other side is well
+            # A business no is an answer: the other side is well. As a function, because pybreaker takes a class with a
+            # metaclass for one and calls it.
+            exclude=[_is_an_answer],
             state_storage=self._storage,
             name=breaker.name,
             throw_new_error_on_trip=False,
@@ -149,8 +155,8 @@ class SharedBreaker:
         return Permit(trial)
 
     async def ended(self, permit: Permit, error: BaseException | None) -> None:
-        """Say how a permitted call ended. A cancelled call says nothing about the other side."""
-        if isinstance(error, asyncio.CancelledError):
+        """Say how a permitted call ended. One that was cancelled, or never made, says nothing about the other side."""
+        if isinstance(error, asyncio.CancelledError | NotCalled):
             if permit.trial:
                 await self._lane.execute(_RELEASE, (self._participant, self.definition.name, permit.trial))
             return
@@ -160,14 +166,15 @@ class SharedBreaker:
                 if self.is_open:
                     await self._opened("")
             return
+        if error is None or _is_an_answer(error):
+            # The table first: if it does not hear of it, the breaker stays open here too, and there is another trial.
+            await self._lane.execute(_CLOSE, (self._participant, self.definition.name, permit.trial))
+            _LOG.info("breaker %s of %s: closed by the trial call", self.definition.name, self._participant)
         self._machine.half_open()
         self._tell(error)
+        self._trial_elsewhere = False
         if self.is_open:
             await self._opened(permit.trial)
-        else:
-            await self._lane.execute(_CLOSE, (self._participant, self.definition.name, permit.trial))
-            self._trial_elsewhere = False
-            _LOG.info("breaker %s of %s: closed by the trial call", self.definition.name, self._participant)
 
     def _tell(self, error: BaseException | None) -> None:
         with contextlib.suppress(Exception), self._machine.calling():
@@ -213,6 +220,10 @@ class SharedBreaker:
     def _wake_after_s(self) -> float:
         spread_s = self.definition.reset_timeout_s * WAKE_JITTER
         return max(self._pause_s(), TRIAL_WAIT_S) + random.uniform(0, max(spread_s, TRIAL_WAIT_S))
+
+
+def _is_an_answer(error: BaseException) -> bool:
+    return isinstance(error, Failure)
 
 
 class SharedBreakers:

@@ -17,7 +17,7 @@ from opentelemetry import trace
 
 from orchestrator.errors import Failure, Transient
 from orchestrator.participant import inbox, spans
-from orchestrator.participant.breaker import Permit, Refused
+from orchestrator.participant.breaker import NotCalled, Permit, Refused
 from orchestrator.participant.connection import Lane
 from orchestrator.participant.external import Call
 from orchestrator.participant.handling import Handling, published
@@ -231,7 +231,7 @@ class Calls:
                     return Postponed(problem=_too_early(call, call.quiet_at - time.monotonic()))
         handling = self._handling(call, call.key)
         if not _in_time(call):
-            return Postponed(problem=_TOO_LATE)
+            return Postponed(problem=_TOO_LATE, error=NotCalled())
         try:
             async with asyncio.timeout(call.options.timeout_s):
                 value = await call.handler.function(call.command, handling)
@@ -272,7 +272,7 @@ class Calls:
         assert undo is not None
         handling = self._handling(call, f"{call.key}:undo")
         if not _in_time(call):
-            return UndoPostponed(problem=_TOO_LATE)
+            return UndoPostponed(problem=_TOO_LATE, error=NotCalled())
         try:
             async with asyncio.timeout(call.options.timeout_s):
                 returned = await undo(call.command, None if known is None else known.value, handling)
@@ -310,7 +310,7 @@ class Calls:
         """Repeat the call under its key: the other side answers it as it did, or for the first and last time."""
         handling = self._handling(call, call.key)
         if not _in_time(call):
-            return UndoPostponed(problem=_TOO_LATE)
+            return UndoPostponed(problem=_TOO_LATE, error=NotCalled())
         try:
             async with asyncio.timeout(call.options.timeout_s):
                 value = await call.handler.function(call.command, handling)

@@ -57,11 +57,17 @@ _DUE: LiteralString = f"""
 """
 # A queued call is not begun yet: its deadline moves on as long as its process lives and still holds the row.
 RENEW: LiteralString = """
+    WITH mine AS (
+        SELECT i.key, r.hold_s
+        FROM amends.inbox i JOIN unnest(%s::text[], %s::int[], %s::float8[]) AS r(key, run, hold_s)
+            ON i.key = r.key AND i.run = r.run
+        WHERE i.state IN ('running', 'undoing') AND i.deadline > clock_timestamp()
+        ORDER BY i.key FOR UPDATE OF i
+    )
     UPDATE amends.inbox AS i
-    SET deadline = clock_timestamp() + make_interval(secs => r.hold_s),
-        due_at = clock_timestamp() + make_interval(secs => r.hold_s)
-    FROM unnest(%s::text[], %s::int[], %s::float8[]) AS r(key, run, hold_s)
-    WHERE i.key = r.key AND i.run = r.run AND i.state IN ('running', 'undoing') AND i.deadline > clock_timestamp()
+    SET deadline = clock_timestamp() + make_interval(secs => mine.hold_s),
+        due_at = clock_timestamp() + make_interval(secs => mine.hold_s)
+    FROM mine WHERE i.key = mine.key
     RETURNING i.key, i.run
 """
 # Settled and past every expiry, so that nothing old can come and meet an empty inbox; or past the horizon, which the
