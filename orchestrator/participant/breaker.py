@@ -161,25 +161,24 @@ class SharedBreaker:
                 await self._lane.execute(_RELEASE, (self._participant, self.definition.name, permit.trial))
             return
         if permit.trial is None:
-            if not self.is_open:
-                self._tell(error)
-                if self.is_open:
-                    await self._opened("")
+            if not self.is_open and self._opens(error):
+                await self._opened("")
             return
         if error is None or _is_an_answer(error):
             # The table first: if it does not hear of it, the breaker stays open here too, and there is another trial.
             await self._lane.execute(_CLOSE, (self._participant, self.definition.name, permit.trial))
             _LOG.info("breaker %s of %s: closed by the trial call", self.definition.name, self._participant)
         self._machine.half_open()
-        self._tell(error)
         self._trial_elsewhere = False
-        if self.is_open:
+        if self._opens(error):
             await self._opened(permit.trial)
 
-    def _tell(self, error: BaseException | None) -> None:
+    def _opens(self, error: BaseException | None) -> bool:
+        """Tell the machine how a call ended; whether it is open after that."""
         with contextlib.suppress(Exception), self._machine.calling():
             if error is not None:
                 raise error
+        return self.is_open
 
     async def _opened(self, trial: str) -> None:
         self._reopens_at = time.monotonic() + self.definition.reset_timeout_s
@@ -200,7 +199,7 @@ class SharedBreaker:
             await self._lane.execute(_OPEN, row)
             self._unsaid = None
 
-    def learn(self, state: str, pause_s: float, trial_out: bool) -> None:
+    def learn(self, state: str, pause_s: float, *, trial_out: bool) -> None:
         """What the table says. What happened here and is not told yet counts for more."""
         if self._unsaid is not None or self._asking:
             return
@@ -251,7 +250,7 @@ class SharedBreakers:
         for name, state, pause_s, trial_out in await self._lane.execute(
             _READ, (self._participant, list(self._by_name))
         ):
-            self._by_name[name].learn(state, pause_s, trial_out)
+            self._by_name[name].learn(state, pause_s, trial_out=trial_out)
 
     async def keep_fresh(self) -> None:
         """Until cancelled. A database that does not answer leaves what was known last."""

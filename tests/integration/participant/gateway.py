@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -20,8 +21,8 @@ class Charge:
 class Gateway:
     """`honours_keys`: the same key gets the same answer. `script`: what the next charges do, one word each.
 
-    ok, declined, lost (charges, then cuts the line), slow (charges after `slow_s`), hold_before and hold_after (wait for
-    `release`, before or after the effect), slow_down (429), broken (500, no effect). `down`: every request gets 503.
+    ok, declined, lost (charges, then cuts the line), slow (charges after `slow_s`), hold_before and hold_after (wait
+    for `release`, before or after the effect), slow_down (429), broken (500, no effect). `down`: all requests get 503.
     """
 
     def __init__(self, *, honours_keys: bool = True) -> None:
@@ -151,10 +152,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def handle(self) -> None:
-        try:
+        with suppress(ConnectionResetError):  # its client was killed
             super().handle()
-        except ConnectionResetError:
-            pass  # its client was killed
 
     def log_message(self, *_args) -> None:
         pass

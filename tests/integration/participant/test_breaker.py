@@ -63,7 +63,9 @@ class Orchestrator:
     def until(self, is_so, seconds: float, what: str) -> None:
         end = time.monotonic() + deadline(seconds)
         while not is_so():
-            assert time.monotonic() < end, f"{what}: {len(self.done)} done, {len(self.parked)} were parked; {self.open()}"
+            assert time.monotonic() < end, (
+                f"{what}: {len(self.done)} done, {len(self.parked)} were parked; {self.open()}"
+            )
             self.step()
             time.sleep(0.02)
 
@@ -79,7 +81,7 @@ CLOSINGS = """
 
 def test_after_an_outage_at_most_two_trial_calls_reach_the_gateway(settings, desk, gateway, processes):
     gateway.down = True
-    processes.started("payments", n=4, timeout_s=5, longest_delay_s=0.2, breaker=["gateway", 3, RESET_S])
+    processes.started("payments", n=4, timeout_s=5, longest_delay_s=0.2, concurrency=5, breaker=["gateway", 3, RESET_S])
     commands = {key: ChargeCard(order_id=key) for key in (desk.new_key() for _ in range(CHARGES))}
     orchestrator = Orchestrator(desk, commands)
     orchestrator.until(lambda: len(orchestrator.parked) >= CHARGES * 0.9, 60, "parked while the gateway is down")

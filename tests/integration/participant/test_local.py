@@ -63,7 +63,12 @@ async def test_a_pause_burns_no_attempt(inbox, inbox_url):
         await bench.handle(inbox.command_row(key, ReserveStock(order_id="o1", trouble="transient")))
         await bench.handle(inbox.command_row(key, ReserveStock(order_id="o1", trouble="transient")))
     first, second = inbox.answers(key)
-    assert (first.outcome, first.attempt, first.problem.retry_after_s, first.problem.effect) == ("retry", 1, 1.5, "none")
+    assert (first.outcome, first.attempt, first.problem.retry_after_s, first.problem.effect) == (
+        "retry",
+        1,
+        1.5,
+        "none",
+    )
     assert (second.outcome, second.attempt) == ("retry", 1)
     assert inbox.one("SELECT attempt FROM amends.inbox") == 0
 
@@ -111,7 +116,9 @@ async def test_a_deadlock_is_run_again_and_nobody_is_told(inbox, inbox_url):
                     inbox.command_row(book, ReserveStock(order_id="o2", item="book")),
                 )
             )
-            waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            waits = (
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
             while not inbox.one(waits):
                 await asyncio.sleep(0.01)
 

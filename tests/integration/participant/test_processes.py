@@ -1,4 +1,4 @@
-"""Processes die or are stopped inside a call; another one takes over, and the gateway's book nets to what was answered."""
+"""Processes die or are stopped inside a call; another takes over, and the book nets to what was answered."""
 
 import os
 import signal
@@ -25,14 +25,14 @@ def settle_command(desk, key, seconds=40):
 def undo(desk, key, known, reply=None, seconds=40):
     desk.undo(key, COMMAND, known, reply)
     n = attempt = 1
-    while (answer := desk.answer(key, "undone", n, seconds)).outcome != "undone":
+    while desk.answer(key, "undone", n, seconds).outcome != "undone":
         n, attempt = n + 1, attempt + 1
         desk.undo(key, COMMAND, known, reply, attempt=attempt)
 
 
 def kill_inside(desk, gateway, processes, key):
     """SIGKILL to whoever is inside the gateway's call, and another process comes."""
-    victim, = processes.started("payments", **FAST)
+    (victim,) = processes.started("payments", **FAST)
     desk.command(key, COMMAND)
     assert gateway.held.wait(20)
     victim.kill()
@@ -66,7 +66,7 @@ def test_an_undo_meets_a_killed_call_whose_request_never_lands(settings, desk, g
 @pytest.mark.parametrize("effect", ["before", "after"])
 def test_a_killed_undo_is_repeated_under_its_key(settings, desk, gateway, processes, effect):
     key = desk.new_key()
-    victim, = processes.started("payments", **FAST)
+    (victim,) = processes.started("payments", **FAST)
     desk.command(key, COMMAND)
     reply = desk.answer(key).value
     gateway.refund_script.append(f"hold_{effect}")
@@ -85,7 +85,7 @@ def test_a_stopped_call_wakes_after_its_undo(settings, desk, make_gateway, proce
     gateway = make_gateway(honours_keys=False)
     gateway.script.append(f"hold_{effect}")
     key = desk.new_key()
-    sleeper, = processes.started("payments", **FAST)
+    (sleeper,) = processes.started("payments", **FAST)
     desk.command(key, COMMAND)
     assert gateway.held.wait(20)
     os.kill(sleeper.pid, signal.SIGSTOP)
@@ -95,7 +95,9 @@ def test_a_stopped_call_wakes_after_its_undo(settings, desk, make_gateway, proce
     os.kill(sleeper.pid, signal.SIGCONT)
     gateway.release.set()
     if effect == "before":
-        eventually(lambda: gateway.book and gateway.net() == 0, 20, f"the late charge is taken back; inbox {desk.state(key)}")
+        eventually(
+            lambda: gateway.book and gateway.net() == 0, 20, f"the late charge is taken back; inbox {desk.state(key)}"
+        )
     eventually(lambda: not desk.one("SELECT count(*) FROM amends.inbox WHERE due_at IS NOT NULL"), 20, "nothing is due")
     assert (len(gateway.book), gateway.net(), desk.state(key)) == (1, 0, "undone")
 
@@ -105,7 +107,7 @@ def test_who_is_stopped_before_the_call_does_not_call_when_he_wakes(settings, de
     gateway = make_gateway(honours_keys=False)
     gateway.script.append("hold_before")
     first, second = desk.new_key(), desk.new_key()
-    sleeper, = processes.started("payments", concurrency=1, timeout_s=20.0, longest_delay_s=1.0)
+    (sleeper,) = processes.started("payments", concurrency=1, timeout_s=20.0, longest_delay_s=1.0)
     desk.command(first, ChargeCard(order_id="other"))
     assert gateway.held.wait(20)
     desk.command(second, COMMAND)
@@ -128,7 +130,7 @@ def test_a_graceful_stop_ends_what_is_out_and_hands_over(settings, desk, gateway
     gateway.script.append("slow")
     gateway.slow_s = 1.0
     key, after = desk.new_key(), desk.new_key()
-    leaving, = processes.started("payments", **FAST)
+    (leaving,) = processes.started("payments", **FAST)
     desk.command(key, COMMAND)
     eventually(lambda: gateway.count("charge"), 10, "the call is out")
     leaving.terminate()
