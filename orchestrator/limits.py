@@ -3,7 +3,7 @@
 A name ends in its unit: `_S` seconds, `_BYTES`, `_CHARS`, `_MAX` a count.
 """
 
-MESSAGE_BYTES_MAX = 1_048_588  # Kafka's default message.max.bytes: key, payload and headers
+MESSAGE_BYTES_MAX = 900_000  # what the outbox takes (outbox_relay.limits): payload, key and headers
 MESSAGE_OVERHEAD_BYTES_MAX = 32 * 1024  # of these, key, headers and what we put around a payload
 # So that an undo fits, which carries the command and its reply.
 PAYLOAD_BYTES_MAX = (MESSAGE_BYTES_MAX - MESSAGE_OVERHEAD_BYTES_MAX) // 2
