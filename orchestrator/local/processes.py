@@ -90,7 +90,7 @@ def _started_by_ps(pid: int) -> str | None:
 
 def _by_ps(pid: int, columns: str) -> str:
     """Ask `ps`, which macOS has; empty if there is no such process."""
-    answer = subprocess.run(["ps", "-o", columns, "-p", str(pid)], capture_output=True, text=True, check=False)
+    answer = subprocess.run(["ps", "-ww", "-o", columns, "-p", str(pid)], capture_output=True, text=True, check=False)
     return answer.stdout.strip()
 
 

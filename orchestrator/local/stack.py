@@ -11,14 +11,15 @@ not started, stopped or changed. Tests that are not async use `running_stack`.
 
 import asyncio
 import os
+import shutil
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from orchestrator.local import kafka, ports
+from orchestrator.local import kafka, ports, postgres
 from orchestrator.local.compose_file import Service, port_names, port_variables, read_services, with_dependencies
 from orchestrator.local.keeper import Keeper, child_environment, on_stop_signals
 from orchestrator.local.ownership import Ownership
@@ -88,17 +89,21 @@ class RunningStack:
             await asyncio.to_thread(kafka.keep_startup_cache, self._var.root / "kafka", codes["kafka"])
 
 
-async def up(var: Path, *, progress: Progress, services: Sequence[str] = (), background: bool = False) -> RunningStack:
+async def up(
+    var: Path, *, progress: Progress, services: Sequence[str] = (), fresh: bool = False, background: bool = False
+) -> RunningStack:
     """Start Postgres and Kafka, or what of them the environment does not name; return when both are ready.
 
-    `services` are further ones of compose.yaml to start. Whatever a killed keeper of the same directory left running is
-    ended first. Raise LocalStackError.
+    `services` are further ones of compose.yaml to start; `fresh` removes the data of servers that it starts. Whatever a
+    killed keeper of the same directory left running is ended first. Raise LocalStackError.
     """
     directory = VarDir.at(var)
     ownership = await asyncio.to_thread(Ownership.take, directory, background=background)
     keeper = Keeper(directory, progress)
     try:
         stack, wanted = await _prepare(directory, ("postgres", "kafka", *services), progress)
+        if fresh:
+            await asyncio.to_thread(_wipe, directory, {service.name for service in wanted})
         await keeper.start_all(wanted)
     except BaseException:
         await keeper.stop_all()
@@ -109,7 +114,9 @@ async def up(var: Path, *, progress: Progress, services: Sequence[str] = (), bac
 
 
 @asynccontextmanager
-async def kept(var: Path, *, progress: Progress, services: Sequence[str] = ()) -> AsyncIterator[RunningStack]:
+async def kept(
+    var: Path, *, progress: Progress, services: Sequence[str] = (), fresh: bool = False
+) -> AsyncIterator[RunningStack]:
     """Keep a stack while the block runs. Ctrl-C, SIGTERM and the loss of the terminal cancel the block and end all.
 
     A second one hurries: what has not ended by then is killed.
@@ -117,7 +124,7 @@ async def kept(var: Path, *, progress: Progress, services: Sequence[str] = ()) -
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     if task is not None:
         on_stop_signals(loop, task.cancel)
-    running = await up(var, progress=progress, services=services)
+    running = await up(var, progress=progress, services=services, fresh=fresh)
     try:
         yield running
     finally:
@@ -139,6 +146,15 @@ async def _prepare(var: VarDir, names: Sequence[str], progress: Progress) -> tup
     )
     variables = {**os.environ, "VAR_DIR": str(var.root), **stack.environment(), **port_variables(taken)}
     return stack, with_dependencies(names, read_services(text, variables), given)
+
+
+def _wipe(var: VarDir, servers: Container[str]) -> None:
+    """Remove the data of these servers; the JVM's start-up cache and the downloads are not among it."""
+    if "postgres" in servers:
+        shutil.rmtree(var.root / "postgres", ignore_errors=True)
+        shutil.rmtree(postgres.public_root(var.root / "postgres") / "data", ignore_errors=True)
+    if "kafka" in servers:
+        shutil.rmtree(var.root / "kafka" / "data", ignore_errors=True)
 
 
 async def _fetch(var: VarDir, progress: Progress) -> None:
