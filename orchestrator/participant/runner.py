@@ -87,7 +87,7 @@ class Runner:
 
     async def _consume(self, stop: asyncio.Event, kafka: "_KafkaThread", process: "Process") -> None:
         while not stop.is_set():
-            await kafka.hold_back(process.is_full())
+            await kafka.hold_back(full=process.is_full())
             try:
                 messages = await kafka.poll(limits.LOCAL_BATCH_MAX)
                 if not messages:
@@ -135,8 +135,8 @@ class _KafkaThread:
             offsets[place] = max(offsets.get(place, 0), message.offset + 1)
         await self._in_thread(lambda: self._open.commit(offsets))
 
-    async def hold_back(self, full: bool) -> None:
-        """While too much waits here, stay in the group but fetch nothing. Partitions may have come since the last look."""
+    async def hold_back(self, *, full: bool) -> None:
+        """While too much waits here, stay in the group but fetch nothing. Partitions may have come: look each time."""
         if full:
             self._paused = await self._in_thread(self._open.assignment)
             await self._in_thread(lambda: self._open.pause(self._paused))

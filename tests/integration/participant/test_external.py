@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -287,7 +288,7 @@ async def test_calls_wait_for_a_place_without_losing_their_rows(inbox, inbox_url
         for key in keys:
             assert (await aside(inbox.answer, key, seconds=30)).outcome == "succeeded"
     starts = sorted(when for what, _, when in gateway.calls if what == "charge")
-    assert all(b - a >= 0.95 for a, b in zip(starts, starts[1:], strict=False))
+    assert all(b - a >= 0.95 for a, b in pairwise(starts))
     assert gateway.count("lookup") == 0
     assert gateway.net() == 8
 
