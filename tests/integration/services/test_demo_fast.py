@@ -1,4 +1,4 @@
-"""The demo in its fast mode, as `make demo` runs it, on the run's servers: it proves something, and nothing is wrong."""
+"""The demo in its fast mode, as `make demo` runs it, on the run's servers: it proves something, nothing is wrong."""
 
 import json
 import os
