@@ -106,10 +106,9 @@ async def build(world: World) -> None:
     first, *others = SERVICES
     for name in ("orchestrator", first):
         await asyncio.to_thread(create_database, world, name)
-    await asyncio.gather(
-        migrate(world, "orchestrator", "--part", "engine", "--shards", str(SHARDS)),
-        migrate(world, first, "--part", "participant"),
-    )
+    # One after the other: the first makes the topic `sagas`, which the services answer to.
+    await migrate(world, "orchestrator", "--part", "engine", "--shards", str(SHARDS))
+    await migrate(world, first, "--part", "participant")
     for name in others:
         await asyncio.to_thread(create_database, world, name, database_of(world.urls[first]))
     await asyncio.gather(*(asyncio.to_thread(SERVICES[name].create_tables, world.urls[name]) for name in SERVICES))
