@@ -55,7 +55,7 @@ class StartStep:
     """Run a local function after the commit. `args` are decoded copies; `undo_of` names the step this takes back.
 
     `maybe_ran`: it is started again after a load, so a process that is gone may have run this very attempt. Whatever it
-    raises now, a Failure too, must be reported with effect "unknown": a no is definite only if nothing went before (A5).
+    raises now, a Failure too, must be reported with effect "unknown": a no is definite only if it was the first (A5).
     """
 
     seq: int

@@ -135,19 +135,21 @@ class LiveSaga:
         st.begin_turn()
         before_us = st.loop.now_us
         st.loop.now_us = max(before_us, entry.at_us)
+        guarded_before = determinism.guard(st.loop)
         try:
-            with determinism.guarded(st.loop):
-                reason = self._apply(entry)
-                if reason is not None:
-                    st.loop.now_us = before_us
-                    return Ignored(reason)
-                st.loop.run()
+            reason = self._apply(entry)
+            if reason is not None:
+                st.loop.now_us = before_us
+                return Ignored(reason)
+            st.loop.run()
         except Blocked:
             raise
         except Misuse as error:
             raise Blocked(_problem(error)) from error
         except Exception as error:
             raise Blocked(problem_of(error)) from error
+        finally:
+            determinism.guard(guarded_before)
         if st.loop.broken is not None:
             broken = st.loop.broken
             raise (broken if isinstance(broken, Blocked) else Blocked(_problem(broken))) from broken

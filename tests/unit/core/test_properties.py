@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.unit.core.programs import Program, World, labels_of
 
-EXAMPLES = int(os.environ.get("AMENDS_EXAMPLES", "120"))
+EXAMPLES = int(os.environ.get("AMENDS_EXAMPLES", "60"))
 OUTCOMES = ("no", "busy", "later", "lost", "lost after the effect", "silent after the effect", "silent")
 SETTINGS = settings(
     max_examples=EXAMPLES,
