@@ -16,7 +16,6 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -223,14 +222,10 @@ def install_guard() -> None:
         sys.addaudithook(_audit)
 
 
-@contextmanager
-def guarded(loop: SagaLoop) -> Iterator[None]:
-    """Around a turn, on the thread that runs it."""
+def guard(loop: SagaLoop | None) -> SagaLoop | None:
+    """Watch this thread for the turn of a saga (None: no longer). Returns whom it watched before, to be put back."""
     before, _GUARD.loop = _GUARD.loop, loop
-    try:
-        yield
-    finally:
-        _GUARD.loop = before
+    return before
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:

@@ -36,7 +36,7 @@ class ShardWrites:
     ignored: dict[str, tuple[int, str]] = field(default_factory=dict)
     outcomes: list[tuple[int, str]] = field(default_factory=list)
     unseen_ends: list[int] = field(default_factory=list)  # saga_no: ended by force, without a turn
-    steps: list[tuple[int, str, StartStep]] = field(default_factory=list)  # after the commit: saga_no, saga id, what
+    steps: list[tuple[str, StartStep]] = field(default_factory=list)  # after the commit: saga id, what
     wakes: dict[int, tuple[str, int | None]] = field(default_factory=dict)  # after the commit: saga_no -> id, due
 
     def move(self, move: sagas.Move) -> None:

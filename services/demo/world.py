@@ -5,6 +5,7 @@ What the former run left is dropped at the start of the next: until then one can
 
 import asyncio
 import json
+import os
 import secrets
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
+from confluent_kafka.admin import AdminClient
 from psycopg import sql
 
 from orchestrator.local.paths import VarDir, cache_dir
@@ -26,6 +28,7 @@ from services.demo.options import Options
 SERVICES = {"orders": orders, "stock": stock, "payments": payments, "shipping": shipping, "analytics": analytics}
 SHARDS = 8
 SLOT_PATIENCE_S = 10.0
+KAFKA_PATIENCE_S = 15.0
 SLOTS = "SELECT slot_name, active_pid FROM pg_replication_slots WHERE database = %s"
 
 
@@ -82,48 +85,54 @@ async def prepare(running: RunningStack, options: Options) -> World:
     world = World(run, options.folder, running.stack, urls, ports["gateway"])
     await asyncio.to_thread(forget_former_run, world)
     leave_addresses(world)
-    await asyncio.to_thread(create_databases, world)
-    await migrate(world)
-    await asyncio.gather(*(asyncio.to_thread(SERVICES[name].create_tables, urls[name]) for name in SERVICES))
-    await asyncio.to_thread(stock.deliver, urls["stock"], DELIVERED)
+    await build(world)
     return world
 
 
 def leave_addresses(world: World) -> None:
     """world.json for the auditor, env for people. Before anything is made, so that the next run can drop it."""
     places = {"orders": str(world.orders_path), "gateway_book": str(world.gateway_book)}
-    replace_json(world.path, {**places, "databases": dict(world.urls)})
+    topics = {"kafka": world.stack.kafka_bootstrap_servers, "topic_prefix": world.topic_prefix}
+    replace_json(world.path, {**places, **topics, "databases": dict(world.urls)})
     variables = world.environment("orchestrator")
     (world.folder / "env").write_text("".join(f"export {name}='{value}'\n" for name, value in variables.items()))
 
 
-def create_databases(world: World) -> None:
+def create_database(world: World, name: str, template: str = "template1") -> None:
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
     with psycopg.connect(world.stack.database_url, autocommit=True) as connection:
-        for url in world.urls.values():
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database_of(url))))
+        connection.execute(statement.format(sql.Identifier(database_of(world.urls[name])), sql.Identifier(template)))
 
 
-async def migrate(world: World) -> None:
+async def build(world: World) -> None:
+    """Make the databases. The services' begin alike, so one is migrated and the others are copies of it."""
+    first, *others = SERVICES
+    for name in ("orchestrator", first):
+        await asyncio.to_thread(create_database, world, name)
+    # One after the other: the first makes the topic `sagas`, which the services answer to.
+    await migrate(world, "orchestrator", "--part", "engine", "--shards", str(SHARDS))
+    await migrate(world, first, "--part", "participant")
+    for name in others:
+        await asyncio.to_thread(create_database, world, name, database_of(world.urls[first]))
+    await asyncio.gather(*(asyncio.to_thread(SERVICES[name].create_tables, world.urls[name]) for name in SERVICES))
+    await asyncio.to_thread(stock.deliver, world.urls["stock"], DELIVERED)
+
+
+async def migrate(world: World, name: str, *parts: str) -> None:
     """Make the runtime's tables and topics, as a deploy would. Raises RuntimeError with what `amends migrate` said."""
-    outputs = await asyncio.gather(*(migrated(world, name) for name in world.urls))
-    failed = [output for code, output in outputs if code != 0]
-    if failed:
-        raise RuntimeError("`amends migrate` failed:\n" + "\n".join(failed))
-
-
-async def migrated(world: World, name: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "orchestrator.cli", "migrate", "services.app:app", "--shards", str(SHARDS)),
-        env={**world.environment(name)},
+        *(sys.executable, "-m", "orchestrator.cli", "migrate", "services.app:app", *parts),
+        env={**os.environ, **world.environment(name)},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
     output, _ = await process.communicate()
-    return process.returncode or 0, f"{name}: {output.decode()}"
+    if process.returncode != 0:
+        raise RuntimeError(f"`amends migrate` of {name} failed:\n{output.decode()}")
 
 
 def forget_former_run(world: World) -> None:
-    """Drop the databases and the gateway's book that the last world.json names, if they are on this server."""
+    """Drop the databases, topics and gateway's book that the last world.json names, if they are on these servers."""
     try:
         former = json.loads(world.path.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
@@ -132,8 +141,18 @@ def forget_former_run(world: World) -> None:
         for url in former["databases"].values():
             if urlsplit(url).netloc == urlsplit(world.stack.database_url).netloc:
                 drop_database(connection, database_of(url))
+    if former["kafka"] == world.stack.kafka_bootstrap_servers:
+        delete_topics(former["kafka"], former["topic_prefix"])
     for file in world.folder.glob("gateway-*.sqlite*"):
         file.unlink()
+
+
+def delete_topics(bootstrap_servers: str, prefix: str) -> None:
+    """All topics whose name begins so."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    names = [name for name in admin.list_topics(timeout=KAFKA_PATIENCE_S).topics if name.startswith(prefix)]
+    for deleted in admin.delete_topics(names).values() if names else ():
+        deleted.result(KAFKA_PATIENCE_S)
 
 
 def drop_database(connection: psycopg.Connection, name: str) -> None:

@@ -20,7 +20,7 @@ CREATE TABLE amends.shards (
     batch_no bigint NOT NULL DEFAULT 0, -- one more with each commit: tells whether a COMMIT without an answer happened
     next_offset bigint NOT NULL DEFAULT 0,
     topic_id text,                      -- of the topic that next_offset counts in
-    probing bigint,                     -- the saga whose turn runs alone after an unclean end
+    probing text[],                     -- ids of the sagas whose turns run now, for a while after an unclean end
     claimed_at timestamptz
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE amends.shards IS 'engine.fence';

@@ -6,9 +6,9 @@ import time
 from datetime import timedelta
 
 import psycopg
+from psycopg import AsyncConnection
 
 from orchestrator import App, Command, Failure, Message, Participant, Retry, Saga, Transaction, current_step, saga
-from psycopg import AsyncConnection
 
 ledger = Participant("ledger")
 

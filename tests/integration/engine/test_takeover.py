@@ -8,18 +8,7 @@ from orchestrator import SyncClient
 from tests.deadlines import eventually
 from tests.integration.engine import program
 from tests.integration.engine.kit import System
-from tests.integration.engine.program import ledger, patient, refused, transfer
-
-
-@pytest.fixture
-def books(system: System) -> System:
-    """The ledger's tables, its participant and the relay."""
-    for statement in program.TABLES.split(";"):
-        if statement.strip():
-            system.execute(statement)
-    system.relay()
-    system.participants([ledger])
-    return system
+from tests.integration.engine.program import patient, refused, transfer
 
 
 def owners(system: System) -> list[tuple[int, str | None]]:

@@ -46,7 +46,7 @@ async def environment(s: Saga, _: int) -> None:
 
 
 async def opens(s: Saga, _: int) -> None:
-    with open("/etc/hosts") as file:  # noqa: ASYNC230
+    with open("/etc/hosts") as file:
         print(file)
 
 

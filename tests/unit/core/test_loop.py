@@ -194,7 +194,7 @@ def test_reaching_outside_is_refused_even_if_the_code_catches_it(name: str, reac
 def test_a_turn_that_never_becomes_quiet_is_blocked() -> None:
     @saga
     async def spins(s: Saga, _: int) -> None:
-        while True:  # noqa: ASYNC110
+        while True:
             await asyncio.sleep(0)
 
     with pytest.raises(Blocked, match="callbacks in one turn"):
