@@ -15,8 +15,8 @@ import os
 import sys
 import textwrap
 import threading
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -66,7 +66,7 @@ _REFUSED_EVENTS = frozenset(
     )
 )
 # Reading source or bytecode of modules is no I/O of the saga's: imports, tracebacks, log handlers that open late.
-_READERS = (linecache.__file__, logging.__file__, "<frozen importlib")
+_READERS = (linecache.__file__, traceback.__file__, logging.__file__, "<frozen importlib")
 
 
 def check(function: Callable[..., Any]) -> None:
@@ -223,14 +223,10 @@ def install_guard() -> None:
         sys.addaudithook(_audit)
 
 
-@contextmanager
-def guarded(loop: SagaLoop) -> Iterator[None]:
-    """Around a turn, on the thread that runs it."""
+def guard(loop: SagaLoop | None) -> SagaLoop | None:
+    """Watch this thread for the turn of a saga (None: no longer). Returns whom it watched before, to be put back."""
     before, _GUARD.loop = _GUARD.loop, loop
-    try:
-        yield
-    finally:
-        _GUARD.loop = before
+    return before
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:

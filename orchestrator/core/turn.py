@@ -1,7 +1,7 @@
 """A live saga: feed it an entry, get what it decided. One entry is one turn (rule 15)."""
 
 from contextvars import Context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.core import determinism, values
@@ -75,11 +75,11 @@ class LiveSaga:
         return tuple(_timer(timer) for timer in self._st.loop.timers.in_order())
 
     def pending_steps(self) -> tuple[StartStep, ...]:
-        """To start (again) after a load: steps that somebody waits for, and undos of steps."""
+        """To start (again) after a load: steps that somebody waits for, and undos of steps. All are `maybe_ran`."""
         if self._st.status in TERMINAL:
             return ()
         pending = (step.pending_step() for _, step in sorted(self._st.steps.items()))
-        return tuple(step for step in pending if step is not None)
+        return tuple(replace(step, maybe_ran=True) for step in pending if step is not None)
 
     def abandoned_steps(self) -> tuple[tuple[int, int], ...]:
         """(seq, attempt) of steps that nobody waits for but their undo, which begins when they have ended.
@@ -136,19 +136,21 @@ class LiveSaga:
         st.begin_turn()
         before_us = st.loop.now_us
         st.loop.now_us = max(before_us, entry.at_us)
+        guarded_before = determinism.guard(st.loop)
         try:
-            with determinism.guarded(st.loop):
-                reason = self._apply(entry)
-                if reason is not None:
-                    st.loop.now_us = before_us
-                    return Ignored(reason)
-                st.loop.run()
+            reason = self._apply(entry)
+            if reason is not None:
+                st.loop.now_us = before_us
+                return Ignored(reason)
+            st.loop.run()
         except Blocked:
             raise
         except Misuse as error:
             raise Blocked(_problem(error)) from error
         except Exception as error:
             raise Blocked(problem_of(error)) from error
+        finally:
+            determinism.guard(guarded_before)
         if st.loop.broken is not None:
             broken = st.loop.broken
             raise (broken if isinstance(broken, Blocked) else Blocked(_problem(broken))) from broken

@@ -5,6 +5,8 @@ Declaring only collects; `Participant.check` says before the first message wheth
 
 import inspect
 import logging
+import types
+import typing
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -114,7 +116,7 @@ class ExternalHandler(Generic[_C, _R, _K, _D]):
         return function
 
     def undo(self, function: Callable[[_C, _K, Handling[_D]], Coroutine[Any, Any, _U]], /) -> ExternalUndo[_C, _U, _D]:
-        """With a lookup it runs only for what did happen, and gets the reply. Without one it may get None: nobody knows."""
+        """With a lookup it runs only for what did happen, and gets the reply. Without one it may get None."""
         handler: ExternalUndo[_C, _U, _D] = ExternalUndo(self.command, _checked(function, 3))
         self.undo_handler = _once(self.undo_handler, handler, f"{self.command.__name__}.undo")
         return handler
@@ -260,7 +262,9 @@ class Participant(Generic[_D]):
                     f"{_where(handler.function)} has no undo. Write one (@{handler.function.__name__}.undo), or say "
                     f"class {command.__name__}(…, undo=False) if there is nothing to take back"
                 )
-            if isinstance(handler, ExternalHandler) and handler.lookup is None and handler.options.in_doubt != "pin":
+            if handler.lookup is not None:
+                _check_lookup(command, handler.lookup)
+            elif isinstance(handler, ExternalHandler) and handler.options.in_doubt != "pin":
                 _LOG.warning(
                     "%s: %s calls out without lookup= and without in_doubt='pin': if the other side does not honour "
                     "ctx.key as an idempotency key, this effect can be doubled",
@@ -292,6 +296,21 @@ class Participant(Generic[_D]):
 _T = TypeVar("_T")
 
 
+def _check_lookup(command: type[Command[Any]], lookup: _Function) -> None:
+    """It answers with the command's reply, or None. Without an annotation there is nothing to hold it to."""
+    try:
+        answers = typing.get_type_hints(lookup).get("return", Any)
+    except NameError:
+        return  # imported for type checkers only, which have looked at it
+    found = [tp for tp in typing.get_args(answers) or (answers,) if tp not in (None, type(None))]
+    if typing.get_origin(answers) in (typing.Union, types.UnionType) and answers is not Any:
+        wanted = reply_type(command)
+        if [tp for tp in (typing.get_args(wanted) or (wanted,)) if tp not in (None, type(None))] != found:
+            raise DefinitionError(
+                f"{_where(lookup)}: the lookup of {command.__name__} answers {answers}, its reply is {wanted}"
+            )
+
+
 def _once(before: object, value: _T, what: str) -> _T:
     if before is not None:
         raise DefinitionError(f"{what}: declared twice")
@@ -299,9 +318,7 @@ def _once(before: object, value: _T, what: str) -> _T:
 
 
 def _checked(function: Any, arguments: int) -> _Function:
-    if not inspect.iscoroutinefunction(function) and not inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)
-    ):
+    if not inspect.iscoroutinefunction(function):
         raise DefinitionError(f"{_where(function)}: must be `async def`")
     try:
         inspect.signature(function).bind(*range(arguments))

@@ -20,7 +20,7 @@ from orchestrator.messaging.kafka import GroupConsumer
 from orchestrator.messaging.kafka_admin import Admin
 from orchestrator.messaging.topics import Topics as TopicNames
 from orchestrator.participant.handlers import Participant
-from orchestrator.participant.process import Process
+from orchestrator.participant.process import DRAIN_S, Process
 from orchestrator.participant.service import LOG, Service
 from orchestrator.participant.waiting import all_ended, set_or_later
 
@@ -80,14 +80,15 @@ class Runner:
                 task.result()
         finally:
             stop.set()
-            await asyncio.gather(loop, return_exceptions=True)
+            await asyncio.wait([loop], timeout=DRAIN_S)
+            await all_ended([loop])  # It waits for a Postgres that is away: what it holds comes again from Kafka.
             await kafka.close()  # The others go on at once; what is out here ends meanwhile.
             await process.drain()
             await all_ended(background)
 
     async def _consume(self, stop: asyncio.Event, kafka: "_KafkaThread", process: "Process") -> None:
         while not stop.is_set():
-            await kafka.hold_back(process.is_full())
+            await kafka.hold_back(full=process.is_full())
             try:
                 messages = await kafka.poll(limits.LOCAL_BATCH_MAX)
                 if not messages:
@@ -135,8 +136,8 @@ class _KafkaThread:
             offsets[place] = max(offsets.get(place, 0), message.offset + 1)
         await self._in_thread(lambda: self._open.commit(offsets))
 
-    async def hold_back(self, full: bool) -> None:
-        """While too much waits here, stay in the group but fetch nothing. Partitions may have come since the last look."""
+    async def hold_back(self, *, full: bool) -> None:
+        """While too much waits here, stay in the group but fetch nothing. Partitions may have come: look each time."""
         if full:
             self._paused = await self._in_thread(self._open.assignment)
             await self._in_thread(lambda: self._open.pause(self._paused))

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import httpx
@@ -75,10 +75,8 @@ async def reserve(cmd: ReserveStock, tx: Transaction) -> Reserved:
         case "publish":
             tx.publish(StockLow(item=cmd.item))
         case "swallow":
-            try:
+            with suppress(Exception):
                 await tx.connection.execute("SELECT 1/0")
-            except Exception:
-                pass
     return Reserved(reservation=f"r-{cmd.order_id}")
 
 

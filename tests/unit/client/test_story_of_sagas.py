@@ -74,7 +74,7 @@ def test_an_order_that_goes_well(sim: Simulation) -> None:
         ("sleep", "5s", "done"),
         ("receive", "StoryPaid", "done"),
         ("call", "StoryCharge", "succeeded"),
-        ("receive", "StoryPaid on second", "done"),
+        ("receive", "StoryPaid", "done"),
     ]
 
 

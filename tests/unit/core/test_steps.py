@@ -1,6 +1,7 @@
 """Steps and transactions: when another attempt is made, what their undo waits for (rules 21, 22; hole D3)."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from orchestrator import Message, OperationFailed, Retry, Saga, TimedOut, saga
@@ -173,6 +174,15 @@ def test_no_second_attempt_before_the_first_has_ended() -> None:
     assert driver.live.next_timer is None
     driver.feed(driver.raised(0, Problem(kind="timeout", type="TimedOut")))
     assert ops(driver.feed(driver.timer())) == ["step"]
+
+
+def test_a_no_of_an_attempt_that_may_have_run_before_is_undone() -> None:
+    """A5 for steps: a process ran it and is gone, the next one runs it again and is told no."""
+    driver = Driver(one_step, 0)
+    (again,) = driver.live.pending_steps()
+    assert again.maybe_ran
+    driver.feed(driver.raised(0, replace(NO, effect="unknown")))
+    assert ops(driver.all)[-2:] == ["status compensating", "step"]
 
 
 def test_a_cancelled_step_without_undo_is_let_go() -> None:

@@ -167,7 +167,7 @@ def test_planted_changes_are_found(monkeypatch):
     assert set(missed) == expected, f"{len(missed)} of {len(changes)} planted changes were missed"
 
 
-@pytest.mark.parametrize("event", inbox_states._DOUBTFUL)
+@pytest.mark.parametrize("event", sorted(inbox_states._DOUBTFUL))
 def test_a_doubt_that_is_forgotten_is_found(event, monkeypatch):
     monkeypatch.setattr(inbox_states, "_DOUBTFUL", inbox_states._DOUBTFUL - {event})
     with pytest.raises(AssertionError):
