@@ -310,7 +310,7 @@ class _Reader:
 
 
 def _await_free(session: Session, name: str, stop: threading.Event) -> None:
-    deadline = time.monotonic() + WAL_SENDER_TIMEOUT_S * 2
+    deadline, found = time.monotonic() + WAL_SENDER_TIMEOUT_S * 2, None
     while not stop.is_set() and time.monotonic() < deadline:
         found = slot.status(session, name)
         if found is None or found.active_pid is None:
