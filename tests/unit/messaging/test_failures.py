@@ -19,6 +19,7 @@ from orchestrator.errors import (
     TimedOut,
     Transient,
     UnknownFailure,
+    clashing_failures,
     failure_named,
 )
 from orchestrator.messaging.control import ProblemRecord
@@ -26,31 +27,31 @@ from orchestrator.messaging.kafka import OffsetOutOfRange
 from orchestrator.problems import exception_of, problem_of
 
 
-class OutOfStock(Failure):
+class ShelfEmpty(Failure):
     sku: str
     left: int = 0
 
 
-class Nothing(Failure):
+class JustNo(Failure):
     pass
 
 
-class OutOfTea(OutOfStock):
+class TeaShelfEmpty(ShelfEmpty):
     kinds: list[str] = []
 
 
-class Declined(Failure, wire_name="card_declined"):
+class CardRefused(Failure, wire_name="card_refused"):
     amount: Decimal
     at: datetime
     raw: bytes = b""
 
 
 FAILURES = [
-    OutOfStock(sku="tea", left=2),
-    OutOfStock(sku="tea"),
-    Nothing(),
-    OutOfTea(sku="tea", kinds=["green", "white"]),
-    Declined(amount=Decimal("45.00"), at=datetime(2026, 1, 2, tzinfo=UTC), raw=b"\x00\xff"),
+    ShelfEmpty(sku="tea", left=2),
+    ShelfEmpty(sku="tea"),
+    JustNo(),
+    TeaShelfEmpty(sku="tea", kinds=["green", "white"]),
+    CardRefused(amount=Decimal("45.00"), at=datetime(2026, 1, 2, tzinfo=UTC), raw=b"\x00\xff"),
     UnknownFailure(failure_type="NotHere", failure_fields={"a": [1]}),
 ]
 OTHERS = [
@@ -92,54 +93,67 @@ def test_comes_out_of_the_wire_as_the_same_class_and_fields(failure):
 
 @given(sku=st.text(), left=st.integers(-(2**63), 2**63 - 1))
 def test_any_text_and_number_survives_the_wire(sku, left):
-    payload = ProblemRecord(problem=problem_of(OutOfStock(sku=sku, left=left))).encode()
+    payload = ProblemRecord(problem=problem_of(ShelfEmpty(sku=sku, left=left))).encode()
     again = exception_of(ProblemRecord.decode(payload).problem)
-    assert again == OutOfStock(sku=sku.replace("\x00", "\\x00"), left=left)
+    assert again == ShelfEmpty(sku=sku.replace("\x00", "\\x00"), left=left)
 
 
 def test_fields_are_keywords_validated_and_frozen():
-    failure = OutOfStock(sku="tea", left="3")
+    failure = ShelfEmpty(sku="tea", left="3")
     assert failure.left == 3
-    with pytest.raises(AttributeError, match=r"OutOfStock\.left"):
+    with pytest.raises(AttributeError, match=r"ShelfEmpty\.left"):
         failure.left = 4
     for wrong in ({}, {"sku": "tea", "right": 1}, {"sku": "tea", "left": "many"}):
-        with pytest.raises(TypeError, match="OutOfStock"):
-            OutOfStock(**wrong)
+        with pytest.raises(TypeError, match="ShelfEmpty"):
+            ShelfEmpty(**wrong)
     with pytest.raises(TypeError):
-        OutOfStock("tea")
+        ShelfEmpty("tea")
 
 
 def test_what_python_sets_on_an_exception_can_be_set():
-    failure = Nothing()
+    failure = JustNo()
     failure.add_note("seen in the test")
-    with pytest.raises(Nothing) as caught:
+    with pytest.raises(JustNo) as caught:
         raise failure from ValueError("why")
     assert caught.value.__notes__ == ["seen in the test"]
     assert isinstance(caught.value.__cause__, ValueError)
 
 
 def test_equality_asks_for_class_and_fields():
-    assert OutOfStock(sku="a") == OutOfStock(sku="a", left=0)
-    assert OutOfStock(sku="a") != OutOfStock(sku="b")
-    assert OutOfStock(sku="a") != OutOfTea(sku="a")
-    assert Nothing() != "Nothing"
-    assert len({Nothing(), Nothing(), OutOfStock(sku="a")}) == 2
+    assert ShelfEmpty(sku="a") == ShelfEmpty(sku="a", left=0)
+    assert ShelfEmpty(sku="a") != ShelfEmpty(sku="b")
+    assert ShelfEmpty(sku="a") != TeaShelfEmpty(sku="a")
+    assert JustNo() != "JustNo"
+    assert len({JustNo(), JustNo(), ShelfEmpty(sku="a")}) == 2
 
 
 def test_repr_reads_like_the_code_that_made_it():
-    assert repr(OutOfStock(sku="tea", left=2)) == "OutOfStock(sku='tea', left=2)"
-    assert (repr(Nothing()), str(Nothing())) == ("Nothing()", "Nothing")
+    assert repr(ShelfEmpty(sku="tea", left=2)) == "ShelfEmpty(sku='tea', left=2)"
+    assert (repr(JustNo()), str(JustNo())) == ("JustNo()", "JustNo")
 
 
 def test_found_by_its_wire_name():
-    assert failure_named("card_declined") is Declined
-    assert failure_named("OutOfTea") is OutOfTea
-    assert failure_named("Declined") is None
+    assert failure_named("card_refused") is CardRefused
+    assert failure_named("TeaShelfEmpty") is TeaShelfEmpty
+    assert failure_named("CardRefused") is None
     assert failure_named("UnknownFailure") is None
 
 
+def test_two_places_with_one_name_are_known():
+    class Twin(Failure):
+        pass
+
+    def elsewhere():
+        class Twin(Failure):
+            pass
+
+    elsewhere()
+    assert len(clashing_failures()["Twin"]) == 2
+    assert "JustNo" not in clashing_failures()
+
+
 def test_a_class_that_refuses_stored_fields_still_gives_a_definite_no():
-    problem = problem_of(OutOfStock(sku="tea"))
+    problem = problem_of(ShelfEmpty(sku="tea"))
     problem.fields["sku"] = 7
     again = exception_of(problem)
     assert isinstance(again, UnknownFailure)
