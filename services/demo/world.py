@@ -64,6 +64,10 @@ class World:
     def orders_path(self) -> Path:
         return self.folder / "orders.jsonl"
 
+    @property
+    def report_path(self) -> Path:
+        return self.folder / "report.json"
+
     def environment(self, database: str) -> dict[str, str]:
         """Of a process whose database it is."""
         return {
@@ -83,6 +87,7 @@ async def prepare(running: RunningStack, options: Options) -> World:
     urls = {name: with_database(admin_url, f"shop_{run}_{name}") for name in ("orchestrator", *SERVICES)}
     ports = take(["gateway"], VarDir.at(options.var), cache_dir())
     world = World(run, options.folder, running.stack, urls, ports["gateway"])
+    world.report_path.unlink(missing_ok=True)  # A run that breaks off must not leave the former one's proof.
     await asyncio.to_thread(forget_former_run, world)
     leave_addresses(world)
     await build(world)
@@ -141,7 +146,7 @@ def forget_former_run(world: World) -> None:
         for url in former["databases"].values():
             if urlsplit(url).netloc == urlsplit(world.stack.database_url).netloc:
                 drop_database(connection, database_of(url))
-    if former["kafka"] == world.stack.kafka_bootstrap_servers:
+    if former.get("kafka") == world.stack.kafka_bootstrap_servers:
         delete_topics(former["kafka"], former["topic_prefix"])
     for file in world.folder.glob("gateway-*.sqlite*"):
         file.unlink()
