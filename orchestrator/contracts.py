@@ -1,15 +1,13 @@
 """What travels. The class is the contract: it names the route, the answer, and whether there is a way back."""
 
 import re
-import sys
-from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, ForwardRef, Generic, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from typing_extensions import Unpack
 
 from orchestrator import limits
-from orchestrator.errors import DefinitionError
+from orchestrator.errors import DefinitionError, where_declared
 
 if TYPE_CHECKING:
     from outbox_relay import Row
@@ -31,16 +29,6 @@ def avro_name(cls: type[BaseModel]) -> str:
     if pinned := cls.__dict__.get("__wire_name__"):
         return str(pinned)
     return re.sub(r"[^A-Za-z0-9_]+", "_", cls.__name__).strip("_") if "[" in cls.__name__ else cls.__name__
-
-
-def where_declared(cls: type) -> str:
-    """`shop/contracts.py:31` of the class statement that is being run; else the class's full name."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if frame.f_globals.get("__name__") == cls.__module__ != __name__:
-            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        frame = frame.f_back
-    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _is_template(cls: type[BaseModel]) -> bool:
@@ -93,10 +81,17 @@ class Message(BaseModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
+        if _is_ours(cls):
+            return
+        cls.__check_contract__()
         if not _is_template(cls):
             # The newest definition wins: a module that is imported again (a reload, a test) must not be refused.
             _MESSAGES[cls.__wire_name__] = cls
             _DECLARED.setdefault(cls.__wire_name__, set()).add(f"{cls.__module__}.{cls.__qualname__}")
+
+    @classmethod
+    def __check_contract__(cls) -> None:
+        """Raises DefinitionError. A plain Message may live in journals only: its schema is checked when it is sent."""
 
 
 class _Contract(Generic[_C, _R]):
@@ -120,26 +115,23 @@ class Command(Message, Generic[_Reply_co]):
     __service__: ClassVar[str] = ""
     __undo__: ClassVar[bool] = True
 
-    if TYPE_CHECKING:
-
-        def __init_subclass__(
-            cls, *, service: str, undo: bool = True, name: str | None = None, **config: Unpack[ConfigDict]
-        ) -> None: ...
-
-    else:
-        # pydantic makes subclasses too (Command[Charged], Fetch[Item]), without any keyword: they inherit.
-        def __init_subclass__(cls, *, service=None, undo=None, name=None, **config):  # noqa: ANN001, ANN003, ANN204
-            super().__init_subclass__(name=name, **config)
-            if undo is not None:
-                cls.__undo__ = undo
-            if service is not None:
-                cls.__service__ = _legal_topic(cls, "service", service)
+    # pydantic makes subclasses too (Command[Charged], Fetch[Item]), without any keyword: they inherit.
+    def __init_subclass__(
+        cls,
+        *,
+        service: str | None = None,
+        undo: bool | None = None,
+        name: str | None = None,
+        **config: Unpack[ConfigDict],
+    ) -> None:
+        super().__init_subclass__(name=name, **config)
+        if undo is not None:
+            cls.__undo__ = undo
+        if service is not None:
+            cls.__service__ = _legal_topic(cls, "service", service)
 
     @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        if _is_ours(cls):
-            return
+    def __check_contract__(cls) -> None:
         reply_type(cls)
         if not cls.__service__:
             raise DefinitionError(
@@ -163,24 +155,15 @@ class Event(Message):
     __topic__: ClassVar[str] = ""
     __key__: ClassVar[str] = ""
 
-    if TYPE_CHECKING:
-
-        def __init_subclass__(
-            cls, *, topic: str, key: str, name: str | None = None, **config: Unpack[ConfigDict]
-        ) -> None: ...
-
-    else:
-
-        def __init_subclass__(cls, *, topic=None, key=None, name=None, **config):  # noqa: ANN001, ANN003, ANN204
-            super().__init_subclass__(name=name, **config)
-            cls.__topic__ = _legal_topic(cls, "topic", topic) if topic is not None else cls.__topic__
-            cls.__key__ = key if key is not None else cls.__key__
+    def __init_subclass__(
+        cls, *, topic: str | None = None, key: str | None = None, name: str | None = None, **config: Unpack[ConfigDict]
+    ) -> None:
+        super().__init_subclass__(name=name, **config)
+        cls.__topic__ = _legal_topic(cls, "topic", topic) if topic is not None else cls.__topic__
+        cls.__key__ = key if key is not None else cls.__key__
 
     @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        if _is_template(cls):
-            return
+    def __check_contract__(cls) -> None:
         if not cls.__topic__ or not cls.__key__:
             raise DefinitionError(
                 f"{where_declared(cls)}: an event names its topic and the field that orders it: "
@@ -191,7 +174,8 @@ class Event(Message):
                 f"{where_declared(cls)}: key={cls.__key__!r} is not one of the fields of {cls.__name__}: "
                 f"{', '.join(cls.model_fields) or 'it has none'}"
             )
-        _check_travels(cls)
+        if not _is_template(cls):
+            _check_travels(cls)
 
     def __outbox__(self) -> "Row":
         # Encoding needs the Avro codec; importing it here keeps this leaf a leaf.

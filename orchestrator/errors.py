@@ -22,16 +22,33 @@ The one rule: **raise a Failure to say "it did not happen". Whatever else comes 
 out may have happened, and will be undone.** (A local handler and a transactional step roll back: always definite.)
 """
 
+import contextlib
+import inspect
+import sys
 import typing
-from typing import Any, ClassVar, Literal, dataclass_transform
+from types import FrameType
+from typing import Any, ClassVar, Literal, cast, dataclass_transform
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic.errors import PydanticUserError
+
+from orchestrator import limits
 
 Effect = Literal["none", "unknown"]
 
 
 class AmendsError(Exception):
-    """The base of all that Amends raises on purpose."""
+    """The base of all that Amends raises on purpose. Each can be copied and pickled, whatever its `__init__` asks."""
+
+    def __reduce__(self) -> Any:
+        return _made_again, (type(self), self.args), self.__dict__.copy()
+
+    def __setstate__(self, state: dict[str, Any] | None) -> None:
+        self.__dict__.update(state or {})
+
+
+def _made_again(cls: type[AmendsError], args: tuple[Any, ...]) -> AmendsError:
+    return cls.__new__(cls, *args)
 
 
 class OperationError(AmendsError):
@@ -42,8 +59,30 @@ class OperationError(AmendsError):
     effect: Effect = "none"
 
 
+class DefinitionError(AmendsError):
+    """A class, function or app is declared wrongly."""
+
+
+def where_declared(cls: type) -> str:
+    """`shop/contracts.py:31` of the class statement that is being run; else the class's full name."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__")
+        if module == cls.__module__ and module not in _NEVER_THE_PLACE:
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+_NEVER_THE_PLACE = (__name__, "orchestrator.contracts")
 _FAILURES: dict[str, type["Failure"]] = {}
-_FIELDS = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=False)
+_FIELDS = ConfigDict(
+    extra="forbid",
+    allow_inf_nan=False,
+    ser_json_bytes="base64",
+    val_json_bytes="base64",
+    protected_namespaces=(),
+)
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -54,11 +93,11 @@ class _FailureType(type):
         mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], *, wire_name: str | None = None
     ) -> "_FailureType":
         cls = super().__new__(mcs, name, bases, namespace)
-        cls.wire_name = wire_name or name  # type: ignore[attr-defined]  # a ClassVar of every Failure
-        cls._model = None  # type: ignore[attr-defined]  # built at first use: annotations may be forward references
-        if bases and name != "UnknownFailure":
-            # The newest definition wins: a module that is imported again (a reload, a test) must not be refused.
-            _FAILURES[cls.wire_name] = cls  # type: ignore[attr-defined, assignment]
+        failure = cast("type[Failure]", cls)
+        failure.wire_name = wire_name or name
+        failure._model = None
+        if any(isinstance(base, _FailureType) for base in bases):
+            _declare(failure)
         return cls
 
 
@@ -67,6 +106,8 @@ class Failure(OperationError, metaclass=_FailureType):
 
     class CardDeclined(Failure):
         reason: str
+
+    `class CardDeclined(Failure, wire_name="card_declined")` pins its name on the wire (default: the class's).
     """
 
     wire_name: ClassVar[str]
@@ -77,22 +118,94 @@ class Failure(OperationError, metaclass=_FailureType):
             model = type(self).fields_model()(**fields)
         except ValidationError as error:
             raise TypeError(f"{type(self).__name__}: {_short(error)}") from None
-        self._values = model
-        for field in type(model).model_fields:
-            setattr(self, field, getattr(model, field))
-        super().__init__(_described(type(self).__name__, model))
+        # Not by setattr, which refuses them: what was raised does not change any more.
+        self.__dict__.update({field: getattr(model, field) for field in type(model).model_fields})
+        super().__init__(str(self))
 
     @classmethod
     def fields_model(cls) -> type[BaseModel]:
-        """The pydantic model of this Failure's own and inherited fields."""
-        if cls.__dict__.get("_model") is None:
-            cls._model = create_model(cls.__name__, __config__=_FIELDS, **_annotated_fields(cls))
-        assert cls._model is not None
+        """The pydantic model of this Failure's own and inherited fields. Raises DefinitionError."""
+        if cls._model is None:
+            try:
+                cls._model = create_model(cls.__name__, __config__=_FIELDS, **_annotated_fields(cls))
+            except PydanticUserError as error:
+                raise DefinitionError(f"{where_declared(cls)}: {cls.__name__}: {error.message}") from error
         return cls._model
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON values."""
-        return self._values.model_dump(mode="json")
+        """The fields as JSON values, of text that Postgres and Kafka take: a no must arrive, whatever it quotes."""
+        model = self.fields_model()
+        values = {field: self.__dict__[field] for field in model.model_fields}
+        return cast("dict[str, Any]", _storable(model.model_construct(**values).model_dump(mode="json")))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.fields_model().model_fields:
+            raise AttributeError(f"{type(self).__name__}.{name}: the fields of a Failure do not change")
+        super().__setattr__(name, value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Failure) and type(self) is type(other) and self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash(type(self))  # fields may be lists
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in self._fields().items())
+        return f"{type(self).__name__}({values})" if values else type(self).__name__
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in self._fields().items())
+        return f"{type(self).__name__}({values})"
+
+    def _fields(self) -> dict[str, Any]:
+        return {name: self.__dict__[name] for name in self.fields_model().model_fields if name in self.__dict__}
+
+
+def _declare(cls: type[Failure]) -> None:
+    """Register it, and find what is wrong with it where it is written. What is declared further down waits."""
+    if not (0 < len(cls.wire_name) <= limits.NAME_CHARS_MAX and cls.wire_name.isprintable()):
+        raise DefinitionError(
+            f"{where_declared(cls)}: {cls.wire_name!r} can't be a name on the wire: "
+            f"1-{limits.NAME_CHARS_MAX} printable characters"
+        )
+    with contextlib.suppress(NameError):
+        cls.fields_model()
+    # The newest definition wins: a module that is imported again (a reload, a test) must not be refused.
+    if cls.__name__ != "UnknownFailure":
+        _FAILURES[cls.wire_name] = cls
+
+
+def _annotated_fields(cls: type[Failure]) -> dict[str, Any]:
+    found = {
+        name: (hint, getattr(cls, name, ...))
+        for name, hint in typing.get_type_hints(cls, include_extras=True).items()
+        if name not in _RUNTIMES_OWN and typing.get_origin(hint) is not ClassVar
+    }
+    for taken in found.keys() & _TAKEN:
+        raise DefinitionError(f"{where_declared(cls)}: {cls.__name__}.{taken}: an exception has something of that name")
+    declared = {name for base in cls.__mro__ if issubclass(base, Failure) for name in inspect.get_annotations(base)}
+    for fact in declared & inspect.get_annotations(OperationError).keys():
+        raise DefinitionError(f"{where_declared(cls)}: {cls.__name__}.{fact}: the runtime fills this in itself")
+    return found
+
+
+_RUNTIMES_OWN = {"wire_name", "_model", "operation_key", "attempts", "effect"}
+_TAKEN = {*dir(BaseException), "to_json", "fields_model"}
+
+
+def _storable(value: Any) -> Any:
+    match value:
+        case str():
+            return value.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
+        case list():
+            return [_storable(item) for item in value]
+        case dict():
+            return {_storable(key): _storable(item) for key, item in value.items()}
+    return value
+
+
+def _short(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors())
 
 
 class UnknownFailure(Failure):
@@ -166,10 +279,6 @@ class Misuse(AmendsError):
     """Saga code broke a rule. The saga is quarantined even if saga code catches this."""
 
 
-class DefinitionError(AmendsError):
-    """A class, function or app is declared wrongly."""
-
-
 class PayloadError(AmendsError):
     """A value can't travel. Nothing was sent."""
 
@@ -185,22 +294,3 @@ class LocalStackError(AmendsError):
 def failure_named(wire_name: str) -> type[Failure] | None:
     """The imported Failure class of this wire name."""
     return _FAILURES.get(wire_name)
-
-
-def _annotated_fields(cls: type[Failure]) -> dict[str, Any]:
-    reserved = {"wire_name", "_model", "operation_key", "attempts", "effect"}
-    hints = typing.get_type_hints(cls)
-    return {
-        name: (hint, getattr(cls, name, ...))
-        for name, hint in hints.items()
-        if name not in reserved and typing.get_origin(hint) is not ClassVar
-    }
-
-
-def _described(name: str, model: BaseModel) -> str:
-    values = ", ".join(f"{field}={getattr(model, field)!r}" for field in type(model).model_fields)
-    return f"{name}({values})" if values else name
-
-
-def _short(error: ValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors())

@@ -3,7 +3,7 @@
 A name ends in its unit: `_S` seconds, `_BYTES`, `_CHARS`, `_MAX` a count.
 """
 
-MESSAGE_BYTES_MAX = 1_048_588  # Kafka's default message.max.bytes: key, payload and headers
+MESSAGE_BYTES_MAX = 900_000  # what the outbox takes (outbox_relay.limits): payload, key and headers
 MESSAGE_OVERHEAD_BYTES_MAX = 32 * 1024  # of these, key, headers and what we put around a payload
 # So that an undo fits, which carries the command and its reply.
 PAYLOAD_BYTES_MAX = (MESSAGE_BYTES_MAX - MESSAGE_OVERHEAD_BYTES_MAX) // 2
@@ -55,6 +55,14 @@ COMMAND_EXPIRES_S = 86_400.0  # a command that no participant began within a day
 LIVE_SAGAS_MAX = 20_000  # parked coroutines kept in memory; about 4 KB each
 LIVE_IDLE_S = 600.0
 INBOUND_QUEUE_MAX = 10_000
+
+# Spans, where OTEL_EXPORTER_OTLP_ENDPOINT is set.
+SPANS_PER_REQUEST_MAX = 512  # about 300 KB: collectors take 4 MB and more
+SPAN_SEND_TIMEOUT_S = 5.0
+SPAN_TURNS_MAX = 2_000  # told at once: each may end several spans
+SPAN_STORIES_MAX = 2_000  # sagas that go on, whose journal need not be read again
+SPAN_TAKEOVERS_MAX = 1_000  # of a shard: the latest
+SPAN_BATCHES_WAITING_MAX = 200_000  # a shard: what a dead collector may cost in disk, some 50 MB
 
 assert KAFKA_MESSAGE_TIMEOUT_S < RELAY_LEASE_S, "a deposed relay could still deliver after its successor began"
 assert HEARTBEAT_S * 3 <= LEASE_S, "two lost heartbeats must not cost the lease"

@@ -23,6 +23,8 @@ from orchestrator.errors import (
     failure_named,
 )
 
+_EVERYBODYS_BASES = (Exception, BaseException, object)  # every error has these: they would only fill the journal
+
 Kind = Literal["failure", "error", "timeout", "transient", "saga"]
 
 
@@ -40,6 +42,7 @@ class Problem:
     left_undone: tuple[str, ...] = ()
     saga_id: str = ""
     status: str = ""
+    bases: tuple[str, ...] = ()  # "module.Class" of an error and its bases: what `Retry.on` of a step is matched with
 
     def to_json(self) -> dict[str, Any]:
         """Only what is not a default: a journal holds many of these."""
@@ -49,12 +52,15 @@ class Problem:
                 out[name] = value
         if self.left_undone:
             out["left_undone"] = list(self.left_undone)
+        if self.bases:
+            out["bases"] = list(self.bases)
         return out
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> "Problem":
         """The inverse of `to_json`."""
-        return Problem(**{**data, "left_undone": tuple(data.get("left_undone", ()))})
+        lists = {name: tuple(data.get(name, ())) for name in ("left_undone", "bases")}
+        return Problem(**{**data, **lists})
 
 
 def problem_of(error: BaseException) -> Problem:
@@ -96,7 +102,18 @@ def problem_of(error: BaseException) -> Problem:
             )
         case TimedOut():
             return Problem(kind="timeout", type="TimedOut", text=_text(error), effect=error.effect)
-    return Problem(kind="error", type=type(error).__qualname__, text=_text(error), traceback=_traceback(error))
+    return Problem(
+        kind="error",
+        type=type(error).__qualname__,
+        text=_text(error),
+        traceback=_traceback(error),
+        bases=tuple(class_path(cls) for cls in type(error).__mro__ if cls not in _EVERYBODYS_BASES),
+    )
+
+
+def class_path(cls: type) -> str:
+    """How `bases` names a class."""
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def exception_of(problem: Problem, *, operation_key: str = "", attempts: int = 0) -> OperationError:

@@ -1,9 +1,13 @@
 """How often, how far apart, and after what an operation is tried again. A value: who decides is `core.operations`."""
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from orchestrator.errors import DefinitionError
+
+_FACTOR_MAX = 100.0
+_EXPONENT_MAX = 64  # 100 ** 64 is far above every delay, and far below what a float can hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,18 +31,24 @@ class Retry:
     for_ever: ClassVar["Retry"]
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1 or self.first_delay_s < 0 or self.factor < 1 or self.max_delay_s < self.first_delay_s:
+        # Written so that NaN fails too.
+        if not (self.max_attempts >= 1 and self.first_delay_s >= 0 and 1 <= self.factor <= _FACTOR_MAX):
             raise DefinitionError(
-                f"{self}: max_attempts must be 1 or more, first_delay_s 0 or more, factor 1 or more, "
-                f"and max_delay_s not below first_delay_s"
+                f"{self}: max_attempts must be 1 or more, first_delay_s 0 or more, factor 1 to {_FACTOR_MAX:g}"
             )
-        if self.attempt_timeout_s is not None and self.attempt_timeout_s <= 0:
+        if not self.first_delay_s <= self.max_delay_s < math.inf:
+            raise DefinitionError(f"{self}: max_delay_s must not be below first_delay_s, nor without an end")
+        if self.attempt_timeout_s is not None and not self.attempt_timeout_s > 0:
             raise DefinitionError(f"{self}: attempt_timeout_s must be more than 0 (None: no limit)")
+        on: Any = self.on  # what a caller without a type checker gave
+        if not (isinstance(on, tuple) and all(isinstance(e, type) and issubclass(e, Exception) for e in on)):
+            raise DefinitionError(f"{self}: on must be a tuple of exception classes: on=(httpx.TransportError,)")
 
     def delay_s(self, attempts: int, jitter: float) -> float:
         """Seconds to wait after `attempts` attempts; `jitter` is in [0, 1)."""
         # The exponent is capped: 2.0 ** 1024 is an OverflowError, and for_ever gets there.
-        return min(self.max_delay_s, self.first_delay_s * self.factor ** min(attempts - 1, 64)) * jitter
+        grown_s = self.first_delay_s * self.factor ** min(attempts - 1, _EXPONENT_MAX)
+        return min(self.max_delay_s, grown_s) * jitter
 
 
 Retry.never = Retry(max_attempts=1)

@@ -6,18 +6,19 @@ here but in `limits.py`, with its reason. docs/reference/settings.md is held aga
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from orchestrator.errors import DependencyError
 
 LOCAL_DATABASE = "amends"
-"""The database of the local stack that `amends dev` and the CLI use: its URL in var/stack.json is the administrator's."""
+"""The database of `amends dev` and the CLI on the local stack, whose URL in var/stack.json is the administrator's."""
 
 
 class Settings(BaseSettings):
@@ -71,8 +72,14 @@ class Settings(BaseSettings):
     otel_exporter_otlp_endpoint: str | None = Field(
         default=None,
         validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
-        description="Where spans go by OTLP over HTTP. Unset: none are exported, `amends trace` draws them all the same.",
+        description="Where spans go by OTLP over HTTP. Unset: none are exported; `amends trace` needs none.",
     )
+
+    @field_validator("database_url", mode="before")
+    @classmethod
+    def _without_driver(cls, value: object) -> object:
+        """SQLAlchemy's `postgresql+psycopg://` names a driver; libpq, which reads it here, knows none."""
+        return re.sub(r"^(postgres(?:ql)?)\+\w+://", r"\1://", value) if isinstance(value, str) else value
 
     def for_kafka(self) -> "Settings":
         """These settings, for a process that needs Kafka. Raises DependencyError when nobody says where it is."""
@@ -96,7 +103,7 @@ class Origin:
 
 
 def read_settings(var: Path | None = None) -> Settings:
-    """The settings of this process, from its environment; then, if `var` is given, from the local stack that runs there.
+    """The settings of this process, from its environment, else, if `var` is given, of the local stack that runs there.
 
     Raises DependencyError, naming every variable that is missing or wrong.
     """
@@ -142,10 +149,10 @@ def origins(settings: Settings, environ: Mapping[str, str]) -> Iterator[Origin]:
 
 
 def without_password(url: str) -> str:
-    """A database URL that may be shown."""
+    """A database URL, or libpq's `name=value` form, that may be shown."""
     parts = urlsplit(url)
     if parts.password is None:
-        return url
+        return re.sub(r"(password\s*=\s*)('[^']*'|\S+)", r"\1***", url)
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
 

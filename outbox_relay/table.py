@@ -6,7 +6,6 @@ deleted only after the broker has acknowledged them: the table is the truth abou
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, LiteralString
 
 from outbox_relay.errors import RowRefused, RowTooLarge, TopicUnknown
@@ -47,20 +46,28 @@ INSERT_ONE: LiteralString = """
     RETURNING id
 """
 
-# One snapshot for both: which rows, and which transactions they could not show (`snapshot`). `last_seq` is read in the
-# same statement, so that every number up to it was taken before; `wal` comes after the snapshot.
-LOOK: LiteralString = """
-    SELECT pg_current_snapshot()::text, s.last_value, pg_current_wal_insert_lsn() - '0/0'::pg_lsn
-    FROM amends.outbox_seq_seq s
+# `wal` is read after the snapshot was taken: all that the snapshot shows was committed before it.
+LOOK: LiteralString = "SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
+# The last number taken (a fresh sequence says 1, and 1 is not taken yet), and then a transaction id of our own: whoever
+# took a number up to there has a smaller one. A snapshot's xmax would not do: it is one past the highest id that has
+# ENDED, so transactions that are running may lie beyond it.
+MARK: LiteralString = """
+    SELECT s.last_value - (NOT s.is_called)::int, pg_current_xact_id()::text::bigint FROM amends.outbox_seq_seq s
 """
+# Rows of any size up to a number of bytes, but always one. `scanned` tells whether it was the rows that ended.
 SCAN: LiteralString = """
     SELECT seq, id::text, aggregatetype, partition, aggregateid, type, payload,
         (floor(extract(epoch FROM "timestamp") * 1000))::bigint,
-        kind, saga_id, operation_key, attempt::text, reply_to, outcome, nonce, expires_at, channel, traceparent
-    FROM amends.outbox
-    WHERE seq >= %s AND seq <> ALL(%s::bigint[])
+        kind, saga_id, operation_key, attempt::text, reply_to, outcome, nonce, expires_at, channel, traceparent,
+        scanned
+    FROM (
+        SELECT *, sum(coalesce(octet_length(payload), 0)) OVER (ORDER BY seq) AS bytes, count(*) OVER () AS scanned
+        FROM (
+            SELECT * FROM amends.outbox WHERE seq >= %s AND seq <> ALL(%s::bigint[]) ORDER BY seq LIMIT %s
+        ) AS next
+    ) AS counted
+    WHERE bytes - coalesce(octet_length(payload), 0) < %s
     ORDER BY seq
-    LIMIT %s
 """
 
 # Acknowledged: the row goes. Starts, messages and events are kept for a while with the id of the topic that they were
@@ -162,14 +169,18 @@ def why_refused(row: Row, known: int | None) -> RowRefused:
 
 
 def stored(values: Sequence[Any]) -> StoredRow:
-    """Make a row of what SCAN returned."""
-    return StoredRow(*values[:8], tuple(values[8:]))
-
-
-def timestamp_ms(text: str) -> int:
-    """Milliseconds since the epoch of a `timestamp` column's text, which is UTC; rounded down, as Debezium does."""
-    at = datetime.fromisoformat(text).replace(tzinfo=UTC)
-    return int(at.timestamp()) * 1000 + at.microsecond // 1000
+    """Make a row of what SCAN returned, without its last column."""
+    return StoredRow(
+        seq=values[0],
+        id=values[1],
+        topic=values[2],
+        partition=values[3],
+        key=values[4],
+        type=values[5],
+        payload=values[6],
+        timestamp_ms=values[7],
+        headers=tuple(values[8:18]),
+    )
 
 
 def _check_text(row: Row, name: str, text: str, chars_max: int) -> None:

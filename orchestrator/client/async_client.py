@@ -11,7 +11,7 @@ import psycopg
 
 from orchestrator.client import reading, requests
 from orchestrator.client.answers import Description, Started
-from orchestrator.client.pools import Finished, async_pool, explained, run_async, run_joined_async
+from orchestrator.client.pools import Finished, explained, opened_async_pool, run_async, run_joined_async
 from orchestrator.client.requests import Duration, Steps
 from orchestrator.contracts import Message
 from orchestrator.errors import RequestError, TimedOut
@@ -21,7 +21,7 @@ from outbox_relay.connections import is_async
 if TYPE_CHECKING:
     from psycopg_pool import AsyncConnectionPool
 
-    from orchestrator.core.saga import SagaType
+    from orchestrator.core.saga_type import SagaType
     from outbox_relay.connections import Async
 
 _I = TypeVar("_I")
@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 
 
 class Client:
-    """Opens nothing before it is used. `connection=` joins your transaction: it starts or arrives if, and only if, you commit.
+    """Opens nothing before it is used. `connection=` joins your transaction: it starts or arrives only if you commit.
 
     It belongs to the event loop of its first request. `async with` closes its connections; without settings they are
     read from the environment at the first request.
@@ -40,6 +40,7 @@ class Client:
         self._given = settings
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._opening = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -132,8 +133,9 @@ class Client:
 
     async def request(self, steps: Steps[_T], timeout_s: float | None = None, late: str = "no answer") -> _T:
         """Run a request of `client.requests` or `client.reading` on a connection of ours; the console does."""
+        waiting = asyncio.timeout(timeout_s)
         try:
-            async with asyncio.timeout(timeout_s) as waiting:
+            async with waiting:
                 return await self._run_waiting(steps)
         except TimeoutError:
             if not waiting.expired():
@@ -161,11 +163,12 @@ class Client:
 
     async def _opened_pool(self) -> "AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]":
         loop = asyncio.get_running_loop()
-        if self._pool is not None and self._loop is not loop:
+        if self._loop is not loop:
             if self._loop is not None and not self._loop.is_closed():
                 raise RequestError("this Client belongs to another event loop that still runs: make one for each loop")
-            self._pool = None  # Its connections ended with their loop.
-        if self._pool is None:
-            self._pool, self._loop = async_pool(self._settings), loop
-            await self._pool.open()
-        return self._pool
+            # The connections of a loop that was closed ended with it.
+            self._pool, self._loop, self._opening = None, loop, asyncio.Lock()
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await opened_async_pool(self._settings)
+            return self._pool

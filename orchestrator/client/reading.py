@@ -1,4 +1,4 @@
-"""Read what the database knows of sagas: for `describe`, `amends ls`, `show`, `trace` and the console. Writes nothing."""
+"""Read what the database knows of sagas, for `describe`, `amends ls`, `show`, `trace`, the console. Writes nothing."""
 
 import json
 from collections.abc import Sequence
@@ -91,9 +91,9 @@ def whole_record(saga_id: str, depth: int = 0) -> Steps[Record]:
     verbs = yield Query(statements.SELECT_VERBS, {"id": saga_id})
     takeovers = yield Query(statements.SELECT_TAKEOVERS, {"id": saga_id})
     children: list[Record] = []
-    if depth < CHILD_DEPTH_MAX:
-        for child_id in (yield from _child_ids(found)):
-            children.append((yield from whole_record(child_id, depth + 1)))
+    for child_id in (yield from _child_ids(found)) if depth < CHILD_DEPTH_MAX else ():
+        child = yield from whole_record(child_id, depth + 1)
+        children.append(child)
     return replace(
         found,
         verbs=tuple(verb_row(row) for row in verbs),

@@ -80,6 +80,7 @@ class StartChild:
     version: int
     id: str
     input: Json
+    saga: Any = field(default=None, compare=False, repr=False)  # the SagaType, for those who run it in this process
 
     def to_json(self) -> dict[str, Json]:
         return {"op": "child", "seq": self.seq, "name": self.type, "id": self.id}
@@ -107,6 +108,7 @@ class StartSaga:
     version: int
     id: str
     input: Json
+    saga: Any = field(default=None, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Json]:
         return {"op": "start", "seq": self.seq, "name": self.type, "id": self.id}
@@ -148,10 +150,12 @@ class SetValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """A `receive`, a sleep or a pivot: nothing for the engine to do, but a replay must repeat it and people read it."""
+    """A `receive`, a sleep, an asyncio timeout or a pivot: nothing for the engine to do. A replay must
+    repeat it, and people read it.
+    """
 
     seq: int
-    what: Literal["receive", "sleep", "pivot"]
+    what: Literal["receive", "sleep", "timeout", "pivot"]
     name: str = ""
 
     def to_json(self) -> dict[str, Json]:
@@ -234,7 +238,8 @@ Decision = (
 @dataclass(frozen=True, slots=True)
 class Timer:
     """A timer that is not due yet. `seq` names the call whose patience it measures: such a timer never burns an attempt
-    while that command still lies in the outbox (rule 9); `armed_us` and `due_us` are in the saga's time."""
+    while that command still lies in the outbox (rule 9); `armed_us` and `due_us` are in the saga's time.
+    """
 
     number: int
     due_us: int

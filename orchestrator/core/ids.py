@@ -26,7 +26,10 @@ class OperationKey:
 
 @dataclass(frozen=True, slots=True)
 class SagaIdentity:
-    """Who a saga is. `id` is the author's, `uid` ours; `shard` is fixed at the start."""
+    """Who a saga is. `id` is the author's, `uid` ours; `shard` is fixed at the start.
+
+    A child has a `parent_id`: its undo stack lives on after it is completed (rule 11), so it settles nothing then.
+    """
 
     id: str
     uid: str
@@ -34,6 +37,7 @@ class SagaIdentity:
     version: int
     shard: int
     run: int = 0
+    parent_id: str | None = None
 
     def key(self, seq: int) -> str:
         """The operation key of this saga's operation `seq`."""

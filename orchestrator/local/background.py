@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.errors import LocalStackError
-from orchestrator.local import kafka
 from orchestrator.local.keeper import child_environment, on_stop_signals
 from orchestrator.local.ownership import StackInUse, end_owner, read_owner
 from orchestrator.local.paths import VarDir
@@ -134,10 +133,3 @@ def _follow(keeper: "subprocess.Popen[bytes]", var: VarDir, log: Path, begin: in
         if ended:
             raise KeeperEnded(var, said)
         time.sleep(POLL_S)
-
-
-def announce() -> str | None:
-    """Say what `up` will download, how much and where to; None if all is there."""
-    if kafka.is_fetched():
-        return None
-    return f"Kafka's jars: {kafka.FETCH_MB} MB from Maven Central into {kafka.jars_folder()}"

@@ -3,8 +3,8 @@
 import re
 import signal
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import yaml
@@ -72,8 +72,13 @@ def port_variables(ports: Mapping[str, int]) -> dict[str, str]:
     return {f"{name.upper().replace('-', '_')}_PORT": str(port) for name, port in ports.items()}
 
 
-def with_dependencies(names: Iterable[str], services: Mapping[str, Service]) -> list[Service]:
-    """Return the named services and all that they depend on, each after its dependencies."""
+def with_dependencies(
+    names: Iterable[str], services: Mapping[str, Service], given: Container[str] = ()
+) -> list[Service]:
+    """Return the named services and all that they depend on, each after its dependencies.
+
+    What is `given` runs elsewhere: it is left out, and nobody waits for it.
+    """
     ordered: dict[str, Service] = {}
 
     def visit(name: str, path: tuple[str, ...]) -> None:
@@ -81,12 +86,14 @@ def with_dependencies(names: Iterable[str], services: Mapping[str, Service]) -> 
             raise ComposeFileWrong(name, f"depends on itself: {' -> '.join((*path, name))}")
         if name not in services:
             raise ComposeFileWrong(name, "is not there, or has no x-native key")
-        for dependency, _ in services[name].depends_on:
+        waits_for = tuple(row for row in services[name].depends_on if row[0] not in given)
+        for dependency, _ in waits_for:
             visit(dependency, (*path, name))
-        ordered.setdefault(name, services[name])
+        ordered.setdefault(name, replace(services[name], depends_on=waits_for))
 
     for name in names:
-        visit(name, ())
+        if name not in given:
+            visit(name, ())
     return list(ordered.values())
 
 

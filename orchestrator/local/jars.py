@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 from orchestrator.errors import LocalStackError
 
@@ -20,6 +21,8 @@ MAVEN_CENTRAL = "https://repo.maven.apache.org/maven2"
 DOWNLOADS_MAX = 8
 ATTEMPTS_MAX = 3
 TIMEOUT_S = 60.0
+CHUNK_BYTES = 256 * 1024
+PROGRESS_STEP_BYTES = 5_000_000
 
 Progress = Callable[[str], None]
 
@@ -66,23 +69,39 @@ def missing(jars: Iterable[Jar], folder: Path) -> list[Jar]:
     return [jar for jar in jars if not (folder / jar.filename).exists()]
 
 
-def fetch(jars: list[Jar], folder: Path, progress: Progress, repository: str | None = None) -> list[Path]:
-    """Download what is missing and return the paths of all jars, in the order of the lock."""
+def fetch(
+    jars: list[Jar], folder: Path, progress: Progress, *, repository: str | None = None, stopped: Event | None = None
+) -> list[Path]:
+    """Download what is missing and return the paths of all jars, in the order of the lock.
+
+    Raise JarNotFetched, also soon after another thread has set `stopped`.
+    """
     repository = repository or os.environ.get("MAVEN_REPOSITORY") or MAVEN_CENTRAL
     wanted = missing(jars, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    fetched_bytes = 0
+    stopped = stopped or Event()
     with ThreadPoolExecutor(DOWNLOADS_MAX) as pool:
-        sizes = pool.map(lambda jar: _fetch_one(jar, folder, repository), wanted)
-        for done, size_bytes in enumerate(sizes, start=1):
-            fetched_bytes += size_bytes
-            progress(f"Kafka: {done} of {len(wanted)} jars, {fetched_bytes / 1e6:.1f} MB")
+        sizes = pool.map(lambda jar: _fetch_one(jar, folder, repository, stopped), wanted)
+        try:
+            _report(sizes, len(wanted), progress)
+        finally:
+            stopped.set()  # One failed: the others need not end.
     return [folder / jar.filename for jar in jars]
 
 
-def _fetch_one(jar: Jar, folder: Path, repository: str) -> int:
+def _report(sizes_bytes: Iterable[int], count: int, progress: Progress) -> None:
+    """Say how far it is, once for every PROGRESS_STEP_BYTES."""
+    fetched_bytes = said_bytes = 0
+    for done, size_bytes in enumerate(sizes_bytes, start=1):
+        fetched_bytes += size_bytes
+        if fetched_bytes - said_bytes >= PROGRESS_STEP_BYTES or done == count:
+            said_bytes = fetched_bytes
+            progress(f"Kafka: {done} of {count} jars, {fetched_bytes / 1e6:.0f} MB")
+
+
+def _fetch_one(jar: Jar, folder: Path, repository: str, stopped: Event) -> int:
     url = f"{repository.rstrip('/')}/{jar.path}"
-    content = _download(url)
+    content = _download(url, stopped)
     if hashlib.sha256(content).hexdigest() != jar.sha256:
         raise JarNotFetched(url, "its SHA-256 is not the one in the lock file")
     part = folder / f"{jar.filename}.{os.getpid()}.part"  # The pid: two clones may fill the same cache at once.
@@ -91,14 +110,25 @@ def _fetch_one(jar: Jar, folder: Path, repository: str) -> int:
     return len(content)
 
 
-def _download(url: str) -> bytes:
+def _download(url: str, stopped: Event) -> bytes:
     """Every way in which it fails is an OSError (HTTP statuses too) or, when it breaks off, an HTTPException."""
     reason = ""
     for _ in range(ATTEMPTS_MAX):
         try:
             with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
-                content: bytes = response.read()
-                return content
+                return _read(response, stopped)
         except (OSError, http.client.HTTPException) as error:
             reason = str(error)
     raise JarNotFetched(url, reason)
+
+
+def _read(response: http.client.HTTPResponse, stopped: Event) -> bytes:
+    """Read it piece by piece, so that a slow download can be stopped."""
+    content = b""
+    while piece := response.read(CHUNK_BYTES):
+        content += piece
+        if stopped.is_set():
+            raise JarNotFetched(response.url, "the download was stopped")
+    if response.length:  # What is still missing; read(amount) does not complain.
+        raise http.client.IncompleteRead(content, response.length)
+    return content

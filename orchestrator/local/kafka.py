@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from threading import Event
 
 from orchestrator.errors import LocalStackError
 from orchestrator.local.jars import Jar, Progress, fetch, missing, read_lock
@@ -145,9 +146,10 @@ def is_fetched() -> bool:
     return not missing(lock(), jars_folder())
 
 
-def find_broker(folder: Path, progress: Progress) -> Broker:
+def find_broker(folder: Path, progress: Progress, stopped: Event | None = None) -> Broker:
     """Fetch what is missing and return what the broker is started from."""
-    return Broker(folder.absolute(), find_jre(), tuple(fetch(lock(), jars_folder(), progress)), cache_dir())
+    jars = fetch(lock(), jars_folder(), progress, stopped=stopped)
+    return Broker(folder.absolute(), find_jre(), tuple(jars), cache_dir())
 
 
 def prepare(broker: Broker, port: int, controller_port: int) -> None:

@@ -177,7 +177,7 @@ def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path)), **extra}
 
 
-def on_stop_signals(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None:
+def on_stop_signals(loop: asyncio.AbstractEventLoop, action: Callable[[], object]) -> None:
     """Call the action at Ctrl-C, SIGTERM or the loss of the terminal, instead of dying with children left."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, action)

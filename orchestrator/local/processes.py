@@ -90,7 +90,7 @@ def _started_by_ps(pid: int) -> str | None:
 
 def _by_ps(pid: int, columns: str) -> str:
     """Ask `ps`, which macOS has; empty if there is no such process."""
-    answer = subprocess.run(["ps", "-o", columns, "-p", str(pid)], capture_output=True, text=True, check=False)
+    answer = subprocess.run(["ps", "-ww", "-o", columns, "-p", str(pid)], capture_output=True, text=True, check=False)
     return answer.stdout.strip()
 
 
@@ -195,7 +195,7 @@ class Child:
         self.signal(signal.SIGKILL)
 
     async def stop(self) -> int:
-        """Send the stop signal, after the grace SIGKILL; return the exit code."""
+        """Send the stop signal, after the grace SIGKILL; return the exit code. Cancelled, it kills at once."""
         self.signal(signal.SIGCONT)  # A stopped process would sleep through its grace.
         self.signal(self._pid_file.stop_signal)
         try:
@@ -203,3 +203,6 @@ class Child:
         except TimeoutError:
             self.kill()
             return await self.wait()
+        except asyncio.CancelledError:
+            self.kill()
+            raise

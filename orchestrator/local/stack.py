@@ -11,16 +11,17 @@ not started, stopped or changed. Tests that are not async use `running_stack`.
 
 import asyncio
 import os
+import shutil
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Container, Coroutine, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from orchestrator.local import kafka, ports
+from orchestrator.local import kafka, ports, postgres
 from orchestrator.local.compose_file import Service, port_names, port_variables, read_services, with_dependencies
-from orchestrator.local.keeper import Keeper, child_environment
+from orchestrator.local.keeper import Keeper, child_environment, on_stop_signals
 from orchestrator.local.ownership import Ownership
 from orchestrator.local.paths import VarDir, cache_dir
 from orchestrator.local.processes import GRACE_S, Child
@@ -88,41 +89,84 @@ class RunningStack:
             await asyncio.to_thread(kafka.keep_startup_cache, self._var.root / "kafka", codes["kafka"])
 
 
-async def up(var: Path, *, progress: Progress, background: bool = False) -> RunningStack:
+async def up(
+    var: Path, *, progress: Progress, services: Sequence[str] = (), fresh: bool = False, background: bool = False
+) -> RunningStack:
     """Start Postgres and Kafka, or what of them the environment does not name; return when both are ready.
 
-    Whatever a killed keeper of the same directory left running is ended first. Raise LocalStackError.
+    `services` are further ones of compose.yaml to start; `fresh` removes the data of servers that it starts. Whatever a
+    killed keeper of the same directory left running is ended first. Raise LocalStackError.
     """
     directory = VarDir.at(var)
-    given = {"postgres": os.environ.get("DATABASE_URL"), "kafka": os.environ.get("KAFKA_BOOTSTRAP_SERVERS")}
     ownership = await asyncio.to_thread(Ownership.take, directory, background=background)
     keeper = Keeper(directory, progress)
     try:
-        wanted = [name for name, address in given.items() if not address]
-        if "kafka" in wanted and not kafka.is_fetched():
-            progress(f"Kafka: fetching {kafka.FETCH_MB} MB of jars into {kafka.jars_folder()}")
-            await asyncio.to_thread(kafka.find_broker, directory.root / "kafka", progress)
-        services, taken = await asyncio.to_thread(_describe, wanted, directory)
-        await keeper.start_all(services)
+        stack, wanted = await _prepare(directory, ("postgres", "kafka", *services), progress)
+        if fresh:
+            await asyncio.to_thread(_wipe, directory, {service.name for service in wanted})
+        await keeper.start_all(wanted)
     except BaseException:
         await keeper.stop_all()
         ownership.release()
         raise
-    stack = Stack(
-        directory.root,
-        given["postgres"] or f"postgresql://postgres@127.0.0.1:{taken['postgres']}/postgres",
-        given["kafka"] or f"127.0.0.1:{taken['kafka']}",
-    )
     ports.replace_json(directory.stack, stack.environment())
     return RunningStack(stack, directory, keeper, ownership)
 
 
-def _describe(wanted: Sequence[str], var: VarDir) -> tuple[list[Service], dict[str, int]]:
-    """Return the services to start, from compose.yaml, and the ports taken for them."""
+@asynccontextmanager
+async def kept(
+    var: Path, *, progress: Progress, services: Sequence[str] = (), fresh: bool = False
+) -> AsyncIterator[RunningStack]:
+    """Keep a stack while the block runs. Ctrl-C, SIGTERM and the loss of the terminal cancel the block and end all.
+
+    A second one hurries: what has not ended by then is killed.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    if task is not None:
+        on_stop_signals(loop, task.cancel)
+    running = await up(var, progress=progress, services=services, fresh=fresh)
+    try:
+        yield running
+    finally:
+        await running.down()
+
+
+async def _prepare(var: VarDir, names: Sequence[str], progress: Progress) -> tuple[Stack, list[Service]]:
+    """Fetch what is missing, take ports, and return where the servers will be and what to start."""
+    addresses = {"postgres": os.environ.get("DATABASE_URL"), "kafka": os.environ.get("KAFKA_BOOTSTRAP_SERVERS")}
+    given = {name: address for name, address in addresses.items() if address}
+    if "kafka" not in given:
+        await _fetch(var, progress)
     text = kafka.package_text("compose.yaml")
-    taken = ports.take(port_names(text), var, cache_dir())
-    services = read_services(text, {**os.environ, "VAR_DIR": str(var.root), **port_variables(taken)})
-    return with_dependencies(wanted, services), taken
+    taken = await asyncio.to_thread(ports.take, port_names(text), var, cache_dir())
+    stack = Stack(
+        var.root,
+        given.get("postgres") or f"postgresql://postgres@127.0.0.1:{taken['postgres']}/postgres",
+        given.get("kafka") or f"127.0.0.1:{taken['kafka']}",
+    )
+    variables = {**os.environ, "VAR_DIR": str(var.root), **stack.environment(), **port_variables(taken)}
+    return stack, with_dependencies(names, read_services(text, variables), given)
+
+
+def _wipe(var: VarDir, servers: Container[str]) -> None:
+    """Remove the data of these servers; the JVM's start-up cache and the downloads are not among it."""
+    if "postgres" in servers:
+        shutil.rmtree(var.root / "postgres", ignore_errors=True)
+        shutil.rmtree(postgres.public_root(var.root / "postgres") / "data", ignore_errors=True)
+    if "kafka" in servers:
+        shutil.rmtree(var.root / "kafka" / "data", ignore_errors=True)
+
+
+async def _fetch(var: VarDir, progress: Progress) -> None:
+    """Download Kafka's jars, if any is missing; Ctrl-C stops that soon."""
+    if kafka.is_fetched():
+        return
+    progress(f"Kafka: fetching {kafka.FETCH_MB} MB of jars into {kafka.jars_folder()}")
+    stopped = threading.Event()
+    try:
+        await asyncio.to_thread(kafka.find_broker, var.root / "kafka", progress, stopped)
+    finally:
+        stopped.set()
 
 
 class BlockingStack:

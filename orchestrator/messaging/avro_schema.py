@@ -23,8 +23,8 @@ from pydantic.errors import PydanticUndefinedAnnotation
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from orchestrator.contracts import Command, Event, Message, avro_name, where_declared
-from orchestrator.errors import DefinitionError
+from orchestrator.contracts import Command, Event, Message, avro_name
+from orchestrator.errors import DefinitionError, where_declared
 
 Schema = Any  # a dict, a list (a union) or a name, as fastavro takes them
 

@@ -129,7 +129,7 @@ def _check_count(value: list[Json] | dict[str, Json]) -> None:
 
 def _union_check(branches: list[tuple[Schema, Check]]) -> Check:
     def check(value: Json, depth: int) -> None:
-        first: Unfit | None = None
+        best: Unfit | None = None
         for schema, branch in branches:
             if schema == "null":
                 if value is None:
@@ -138,14 +138,18 @@ def _union_check(branches: list[tuple[Schema, Check]]) -> Check:
             try:
                 branch(value, depth)
             except Unfit as error:
-                # The branch that went furthest tells best what is wrong.
-                if first is None or len(error.path) > len(first.path):
-                    first = error
+                if best is None or _nearness(error) > _nearness(best):
+                    best = error
             else:
                 return
-        raise first or Unfit(f"is {_type_of(value)}, not null")
+        raise best or Unfit(f"is {_type_of(value)}, not null")
 
     return check
+
+
+def _nearness(error: Unfit) -> tuple[int, bool]:
+    """Of the branches of a union the one that went furthest tells best what is wrong."""
+    return len(error.path), error.text.startswith("has ")
 
 
 def _check_text(value: Json, _depth: int) -> None:

@@ -1,38 +1,35 @@
-"""The Kafka client: reading shards by assignment, reading commands and events as a group, and the topics themselves.
+"""The Kafka client: reading shards by assignment, and reading commands and events as a group.
 
-The only module of the runtime that imports confluent_kafka. Every function here BLOCKS, up to the seconds it names:
-call it from a plain thread. What the client reports about a partition or a topic is raised as a DependencyError that
-says what to do; what it mends by itself (a broker that is away for a while) is logged and waited for.
+`kafka`, `kafka_admin` and `kafka_errors` are the only modules of the runtime that import confluent_kafka. Every
+function here BLOCKS, up to the seconds it names: call it from a plain thread. What the client reports about a partition
+or a topic is raised as a DependencyError that says what to do; what it mends by itself (a broker that is away for a
+while) is logged and waited for.
 """
 
-import logging
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import methodcaller
 from typing import Any
 
-from confluent_kafka import (
-    Consumer,
-    IsolationLevel,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicCollection,
-    TopicPartition,
-)
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no __all__
-    AdminClient,
-    ConfigResource,
-    NewTopic,
-    OffsetSpec,
-    TopicDescription,
-)
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from orchestrator.errors import DependencyError
 from orchestrator.messaging.envelope import Envelope, Unreadable, read_envelope
+from orchestrator.messaging.kafka_admin import CALL_TIMEOUT_S, CONNECTION, LOG, Admin
+from orchestrator.messaging.kafka_errors import (
+    DENIED,
+    MISSING,
+    OUT_OF_RANGE,
+    REFUSED_COMMIT,
+    Mapped,
+    OffsetOutOfRange,
+    SessionTooShort,
+    TopicMissing,
+    dependency_error,
+    reason_of,
+)
 
-_log = logging.getLogger("amends.kafka")
+__all__ = ["Admin", "GroupConsumer", "OffsetOutOfRange", "Place", "ShardConsumer", "TopicMissing"]
 
-CALL_TIMEOUT_S = 10.0
 QUEUE_KBYTES_MAX = 16 * 1024  # fetched ahead and not polled yet, a consumer
 SESSION_TIMEOUT_MS = 1_500  # takeover of a dead member's partitions in about this time
 SESSION_TIMEOUT_BROKER_DEFAULT_MS = 6_000  # the least that a broker with default settings takes
@@ -40,12 +37,7 @@ MAX_POLL_INTERVAL_MS = 300_000
 
 Place = tuple[str, int]  # topic, partition
 
-_COMMON: dict[str, Any] = {
-    "socket.nagle.disable": True,
-    "reconnect.backoff.max.ms": 1_000,  # the default of 10 s would be added to every restart of a broker
-    "topic.metadata.refresh.interval.ms": 30_000,
-}
-_CONSUMER: dict[str, Any] = _COMMON | {
+_CONSUMER: dict[str, Any] = CONNECTION | {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "queued.max.messages.kbytes": QUEUE_KBYTES_MAX,
@@ -54,44 +46,11 @@ _CONSUMER: dict[str, Any] = _COMMON | {
     # A partition that is assigned during a fetch waits for its end, so this is also the delay of a takeover.
     "fetch.wait.max.ms": 100,
 }
-_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-_MISSING = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
-_OUT_OF_RANGE = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
-_REFUSED_COMMIT = (
-    KafkaError.ILLEGAL_GENERATION,
-    KafkaError.UNKNOWN_MEMBER_ID,
-    KafkaError.REBALANCE_IN_PROGRESS,
-    KafkaError.FENCED_INSTANCE_ID,
-    KafkaError._STATE,
-    KafkaError._ASSIGNMENT_LOST,
-)
-_DENIED = (
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError._AUTHENTICATION,
-    KafkaError.SASL_AUTHENTICATION_FAILED,
-)
 
-
-class OffsetOutOfRange(DependencyError):
-    """The offset to read from is not in the log (any more): the topic was made again, or what was unread is deleted."""
-
-    def __init__(self, topic: str, partition: int) -> None:
-        super().__init__(
-            f"{topic}[{partition}]: the offset to read on from is not in the log; the topic was made again, or its "
-            "retention is shorter than our absence: what is open is sent again from Postgres"
-        )
-        self.topic = topic
-        self.partition = partition
-
-
-class TopicMissing(DependencyError):
-    """A topic that was there, or should be, is not."""
-
-    def __init__(self, topic: str) -> None:
-        super().__init__(f"topic {topic} does not exist: type `amends migrate` to make it")
-        self.topic = topic
+# The client's C code breaks on a header whose name is not UTF-8: it returns a list with a hole and sets an exception.
+# Anybody may send one. A call from Python is not checked for that once the interpreter has specialized it, and then the
+# process crashes at the hole; a call from C always is, and raises SystemError.
+_headers_of = methodcaller("headers")
 
 
 class ShardConsumer:
@@ -143,7 +102,7 @@ class ShardConsumer:
 
     def watermarks(self, topic: str, partition: int) -> tuple[int, int]:
         """The first offset that is there and the one that the next message will get, as the broker says now."""
-        with _Mapped(f"the ends of {topic}[{partition}]", topic):
+        with Mapped(f"the ends of {topic}[{partition}]", topic):
             low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=CALL_TIMEOUT_S)
         return low, high
 
@@ -178,7 +137,7 @@ class GroupConsumer:
             self._to_raise = None
             raise held
         read, error = _poll(self._consumer, messages_max, timeout_s)
-        if isinstance(error, _SessionTooShort) and self.session_timeout_ms < SESSION_TIMEOUT_BROKER_DEFAULT_MS:
+        if isinstance(error, SessionTooShort) and self.session_timeout_ms < SESSION_TIMEOUT_BROKER_DEFAULT_MS:
             self._join_with_longer_session()
             return read
         if error is not None and not read:
@@ -187,18 +146,23 @@ class GroupConsumer:
         return read
 
     def commit(self, offsets: Mapping[Place, int]) -> bool:
-        """Keep (topic, partition) -> next offset. False: the partitions are somebody else's by now; nothing is kept."""
-        if not offsets:
-            return True
-        places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+        """Keep (topic, partition) -> next offset; what is not ours any more is left out, lest its reader be set back.
+
+        False: the group is being shared out anew, nothing was kept. What was handled comes again and meets the inbox.
+        """
+        places = _held(self._consumer, offsets)
+        if not places:
+            return not offsets
+        for place in places:
+            place.offset = offsets[place.topic, place.partition]
         try:
             self._consumer.commit(offsets=places, asynchronous=False)
         except KafkaException as error:
-            reason = _reason(error)
-            if reason.code() in _REFUSED_COMMIT:
-                _log.info("group %s: offsets not kept, the group has been shared out anew: %s", self._group, reason)
+            reason = reason_of(error)
+            if reason.code() in REFUSED_COMMIT:
+                LOG.info("group %s: offsets not kept, the group has been shared out anew: %s", self._group, reason)
                 return False
-            raise _dependency_error(reason, f"keeping offsets of group {self._group}") from error
+            raise dependency_error(reason, f"keeping offsets of group {self._group}") from error
         return True
 
     def assignment(self) -> list[Place]:
@@ -237,7 +201,7 @@ class GroupConsumer:
         )
 
     def _join_with_longer_session(self) -> None:
-        _log.warning(
+        LOG.warning(
             "group %s: the broker refuses a session of %s ms, so a dead member is noticed after %s ms; for a faster "
             "takeover set group.min.session.timeout.ms=1000 on the brokers",
             self._group,
@@ -253,112 +217,8 @@ class GroupConsumer:
         self._on_revoked([(place.topic, place.partition) for place in places])
 
 
-class Admin:
-    """Topics: make, describe, delete; and what the brokers are set to."""
-
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
-        self._client = AdminClient(_COMMON | {"bootstrap.servers": bootstrap}, logger=_log)
-
-    def ensure_topics(self, topics: Mapping[str, int]) -> None:
-        """Make what is missing, with so many partitions, and wait until all have leaders. Raises DependencyError."""
-        missing = topics.keys() - self._described(topics).keys()
-        new = [NewTopic(topic, num_partitions=topics[topic], replication_factor=-1) for topic in sorted(missing)]
-        if not new:
-            return
-        for topic, future in self._client.create_topics(new, request_timeout=CALL_TIMEOUT_S).items():
-            self._result(future, f"making topic {topic}", KafkaError.TOPIC_ALREADY_EXISTS)
-        self._wait_for("have leaders", lambda: self._with_leaders(topics) >= topics.keys())
-
-    def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
-        """The id of each topic that exists: a topic that was deleted and made again has another one."""
-        return {topic: str(found.topic_id) for topic, found in self._described(topics).items()}
-
-    def partitions(self, topics: Iterable[str]) -> dict[str, int]:
-        """How many partitions each topic has that exists."""
-        return {topic: len(found.partitions) for topic, found in self._described(topics).items()}
-
-    def ends(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
-        """The offset that the next message of each partition will get, as the brokers say now: one request for all."""
-        wanted = {TopicPartition(topic, partition): _LATEST for partition in partitions}
-        if not wanted:
-            return {}
-        asked = self._client.list_offsets(
-            wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=CALL_TIMEOUT_S
-        )
-        found = {place.partition: self._result(future, f"the ends of {topic}") for place, future in asked.items()}
-        return {partition: result.offset for partition, result in found.items()}
-
-    def delete_topics(self, topics: Iterable[str]) -> None:
-        """Those that exist, and wait until they are gone."""
-        existing = list(self._described(topics))
-        if not existing:
-            return
-        for topic, future in self._client.delete_topics(existing, request_timeout=CALL_TIMEOUT_S).items():
-            self._result(future, f"deleting topic {topic}", *_MISSING)
-        self._wait_for("be gone", lambda: not self._described(existing))
-
-    def broker_settings(self) -> dict[str, str]:
-        """The settings of one broker, for `amends doctor`. Raises DependencyError, also where they may not be read."""
-        with _Mapped(f"Kafka at {self._bootstrap}"):
-            broker = next(iter(self._client.list_topics(timeout=CALL_TIMEOUT_S).brokers))
-        resource = ConfigResource(ConfigResource.Type.BROKER, str(broker))
-        asked = self._client.describe_configs([resource], request_timeout=CALL_TIMEOUT_S)
-        settings = self._result(asked[resource], "reading the settings of the broker")
-        return {name: entry.value for name, entry in settings.items() if entry.value is not None}
-
-    def _described(self, topics: Iterable[str]) -> dict[str, TopicDescription]:
-        names = list(topics)
-        if not names:
-            return {}
-        asked = self._client.describe_topics(TopicCollection(names), request_timeout=CALL_TIMEOUT_S)
-        found = {topic: self._result(future, f"topic {topic}", *_MISSING) for topic, future in asked.items()}
-        return {topic: description for topic, description in found.items() if description is not None}
-
-    def _with_leaders(self, topics: Mapping[str, int]) -> set[str]:
-        return {
-            topic
-            for topic, found in self._described(topics).items()
-            if all(partition.leader is not None for partition in found.partitions)
-        }
-
-    def _wait_for(self, what: str, is_so: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + CALL_TIMEOUT_S
-        while not is_so():
-            if time.monotonic() > deadline:
-                raise DependencyError(f"Kafka at {self._bootstrap}: topics did not {what} within {CALL_TIMEOUT_S:g} s")
-            time.sleep(0.02)
-
-    def _result(self, future: Any, what: str, *allowed: int) -> Any:
-        """None for the errors that are `allowed`."""
-        try:
-            return future.result()
-        except KafkaException as error:
-            if _reason(error).code() in allowed:
-                return None
-            raise _dependency_error(_reason(error), f"{what} at {self._bootstrap}") from error
-
-
-class _SessionTooShort(DependencyError):
-    """The broker's group.min.session.timeout.ms is above ours."""
-
-
-class _Mapped:
-    """Raises what the client raises as a DependencyError."""
-
-    def __init__(self, what: str, topic: str = "") -> None:
-        self._what, self._topic = what, topic
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, KafkaException):
-            raise _dependency_error(_reason(error), self._what, self._topic) from error
-
-
 def _consumer(bootstrap: str, client_id: str, config: dict[str, Any]) -> Consumer:
-    return Consumer(_CONSUMER | {"bootstrap.servers": bootstrap, "client.id": client_id} | config, logger=_log)
+    return Consumer(_CONSUMER | {"bootstrap.servers": bootstrap, "client.id": client_id} | config, logger=LOG)
 
 
 def _held(consumer: Consumer, places: Iterable[Place]) -> list[TopicPartition]:
@@ -385,18 +245,30 @@ def _poll(
 
 
 def _read(message: Message) -> Envelope | Unreadable:
-    topic, partition, offset, key = message.topic(), message.partition(), message.offset(), message.key()
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
     assert topic is not None
     assert partition is not None
     assert offset is not None
+    payload = _bytes(message.value())
+    try:
+        headers = _headers_of(message) or ()
+    except (SystemError, UnicodeError):
+        return Unreadable(
+            topic=topic,
+            partition=partition,
+            offset=offset,
+            headers=(),
+            payload=payload,
+            error="the name of a header is not UTF-8",
+        )
     return read_envelope(
         topic=topic,
         partition=partition,
         offset=offset,
         timestamp_ms=message.timestamp()[1],
-        key=key.encode() if isinstance(key, str) else key,
-        headers=message.headers() or (),  # type: ignore[arg-type]  # the stub allows what can only be given to produce
-        payload=_bytes(message.value()),
+        key=message.key(),
+        headers=headers,
+        payload=payload,
     )
 
 
@@ -405,28 +277,12 @@ def _bytes(value: str | bytes | None) -> bytes | None:
 
 
 def _poll_error(reason: KafkaError, topic: str, partition: int | None) -> DependencyError | None:
-    if reason.code() in _OUT_OF_RANGE:
+    if reason.code() in OUT_OF_RANGE:
         return OffsetOutOfRange(topic, -1 if partition is None else partition)
     if reason.code() == KafkaError.INVALID_SESSION_TIMEOUT:
-        return _SessionTooShort(f"the broker refuses our session timeout: {reason}")
-    if reason.code() in (*_MISSING, *_DENIED) or reason.fatal():
-        return _dependency_error(reason, f"reading {topic}", topic)
+        return SessionTooShort(f"the broker refuses our session timeout: {reason}")
+    if reason.code() in (*MISSING, *DENIED) or reason.fatal():
+        return dependency_error(reason, f"reading {topic}", topic)
     # The client goes on by itself: a broker is away, a leader moved, we were too slow for the group.
-    _log.warning("reading %s: %s", topic or "topics", reason)
+    LOG.warning("reading %s: %s", topic or "topics", reason)
     return None
-
-
-def _reason(error: KafkaException) -> KafkaError:
-    reason = error.args[0]
-    assert isinstance(reason, KafkaError)
-    return reason
-
-
-def _dependency_error(reason: KafkaError, what: str, topic: str = "") -> DependencyError:
-    if reason.code() in _MISSING and topic:
-        return TopicMissing(topic)
-    if reason.code() in _DENIED:
-        return DependencyError(f"{what}: {reason}: docs/operating.md lists the ACLs of each role")
-    if reason.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN):
-        return DependencyError(f"{what}: no broker answers ({reason.name()}): is KAFKA_BOOTSTRAP_SERVERS right?")
-    return DependencyError(f"{what}: {reason}")

@@ -6,9 +6,10 @@ journal knows no classes. Every function raises PayloadError for a value that ca
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
+from orchestrator import limits
 from orchestrator.contracts import Command, Message, message_named, reply_type
 from orchestrator.errors import DefinitionError, PayloadError
 from orchestrator.messaging import avro
@@ -152,14 +153,14 @@ def refused_row(to: ReturnAddress, *, outcome: Literal["failed", "retry", "confl
     failed: final; the problem's effect says whether it may have happened all the same. retry: again, because it had no
     effect or nobody knows. conflict: this key belongs to another body.
     """
-    return _answer(to, "reply", problem.type, ProblemRecord(problem=problem).encode(), outcome)
+    return _answer(to, "reply", problem.type, _problem_payload(problem), outcome)
 
 
 def undone_row(
     to: ReturnAddress, *, outcome: Literal["undone", "failed", "retry"], problem: Problem | None = None
 ) -> Row:
     """The answer to an undo, of a participant or of a child. `to.attempt` is the undo's."""
-    payload = b"" if problem is None else ProblemRecord(problem=problem).encode()
+    payload = b"" if problem is None else _problem_payload(problem)
     return _answer(to, "undone", "Undone" if problem is None else problem.type, payload, outcome)
 
 
@@ -216,6 +217,17 @@ def command_named(wire_name: str) -> type[Command[Any]]:
     return cls
 
 
+def _problem_payload(problem: Problem) -> bytes:
+    """A no must arrive: what can't travel of it is left out, so that its receiver meets an UnknownFailure."""
+    try:
+        return ProblemRecord(problem=problem).encode()
+    except PayloadError as error:
+        fields: dict[str, Any] | None = None if problem.fields is None else {}
+        text = f"{problem.type}; its fields can't travel: {error}"[: limits.ERROR_TEXT_CHARS_MAX]
+        bare = replace(problem, fields=fields, text=text, traceback="", left_undone=())
+        return ProblemRecord(problem=bare).encode()
+
+
 def _answer(to: ReturnAddress, kind: Kind, wire_name: str, payload: bytes, outcome: str) -> Row:
     topic, partition = partition_of(to.reply_to)
     headers = {
@@ -228,7 +240,7 @@ def _answer(to: ReturnAddress, kind: Kind, wire_name: str, payload: bytes, outco
     return _row(topic, to.saga_id, kind, wire_name, payload, to.traceparent, headers, partition)
 
 
-def _row(  # noqa: PLR0917  # in the order in which they are read
+def _row(
     topic: str,
     key: str,
     kind: Kind,

@@ -9,27 +9,22 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
 from orchestrator.contracts import Command, Event, Message
 from orchestrator.errors import DefinitionError, DependencyError
+from outbox_relay import topics as relay_topics
 
 if TYPE_CHECKING:  # whoever only writes events needs no Kafka client
-    from orchestrator.messaging.kafka import Admin
+    from orchestrator.messaging.kafka_admin import Admin
 
 TOPIC_CHARS_MAX = 249  # Kafka's own: a topic is a folder
 PARTITIONS_DEFAULT = 4
 PREFIX_VARIABLE = "AMENDS_TOPIC_PREFIX"
 
 _LEGAL = re.compile(r"[A-Za-z0-9._-]*")
-
-_UPSERT: LiteralString = """
-    INSERT INTO amends.topics (topic, partitions, topic_id)
-    SELECT * FROM unnest(%s::text[], %s::int[], %s::text[])
-    ON CONFLICT (topic) DO UPDATE SET partitions = excluded.partitions, topic_id = excluded.topic_id
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +90,5 @@ def ensure_topics(admin: "Admin", needed: Mapping[str, int]) -> dict[str, tuple[
 
 def register_topics(connection: psycopg.Connection[Any], found: Mapping[str, tuple[int, str]]) -> None:
     """Write them to `amends.topics` of a database that writes messages, in the caller's transaction."""
-    connection.execute(
-        _UPSERT, (list(found), [count for count, _ in found.values()], [topic_id for _, topic_id in found.values()])
-    )
+    known = {name: relay_topics.Topic(name, partitions, topic_id) for name, (partitions, topic_id) in found.items()}
+    connection.execute(relay_topics.UPSERT, relay_topics.upsert_params(known))

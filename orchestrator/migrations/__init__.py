@@ -10,8 +10,10 @@ A branch's first revision executes the committed SQL file of the room that owns 
 may be applied by hand (`amends migrate --sql` prints it). Your own Alembic, if you have one, does not see any of this.
 """
 
+from orchestrator.migrations.migrate import ALL_PARTS as ALL_PARTS
 from orchestrator.migrations.migrate import Part as Part
 from orchestrator.migrations.migrate import migrate as migrate
 from orchestrator.migrations.migrate import migration_sql as migration_sql
+from orchestrator.migrations.migrate import missing_revisions as missing_revisions
 
-__all__ = ["Part", "migrate", "migration_sql"]
+__all__ = ["ALL_PARTS", "Part", "migrate", "migration_sql", "missing_revisions"]

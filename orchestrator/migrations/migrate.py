@@ -12,6 +12,7 @@ import psycopg
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
 
@@ -40,12 +41,13 @@ def migrate(
     topics: Mapping[str, int] | None = None,
     kafka_bootstrap_servers: str = "",
 ) -> None:
-    """Migrate the `parts` of the database. Safe to repeat; nothing is changed if it raises.
+    """Migrate the `parts` of the database. Safe to repeat; nothing is changed in it if this raises.
 
     With the part `engine` it makes the secret of the nonces, the shard rows and the topic `sagas` with one partition a
     shard; `shards` None: as many as there are, 8 in a new database. `topics` (full names -> partitions) are those that
-    can be written to from here, as `Topics.needed` lists them. With `kafka_bootstrap_servers` they are created in Kafka where missing, and their real partition counts
-    are registered; without, the given counts are believed. Raises DependencyError.
+    can be written to from here, as `Topics.needed` lists them. With `kafka_bootstrap_servers` they are created in Kafka
+    where missing, and their real partition counts are registered; without, the given counts are believed.
+    Raises DependencyError.
     """
     chosen = _checked(parts, shards, topics or {})
     engine = create_engine("postgresql+psycopg://", creator=lambda: _connect(database_url), poolclass=NullPool)
@@ -72,6 +74,29 @@ def migration_sql(parts: Iterable[Part] = ALL_PARTS) -> str:
     config.output_buffer = out
     _run(config, chosen, as_sql=True)
     return out.getvalue()
+
+
+def missing_revisions(found: Iterable[str]) -> tuple[str, ...]:
+    """What a database with these revisions lacks, in the branches that it has."""
+    script = ScriptDirectory.from_config(_config())
+    have = set(found)
+    known = {revision for revision in have if _known(script, revision)}
+    wanted: set[str] = set()
+    applied: set[str] = set()
+    for revision in known:
+        step = script.get_revision(revision)
+        for part in step.branch_labels & set(ALL_PARTS):
+            wanted |= {one.revision for one in script.iterate_revisions(f"{part}@head", "base", implicit_base=True)}
+        applied |= {one.revision for one in script.iterate_revisions(revision, "base", implicit_base=True)}
+    return tuple(sorted(wanted - applied))
+
+
+def _known(script: ScriptDirectory, revision: str) -> bool:
+    """A database may be newer than this code: that is for the code's deploy to say, not for doctor."""
+    try:
+        return script.get_revision(revision) is not None
+    except CommandError:
+        return False
 
 
 def _checked(parts: Iterable[Part], shards: int | None, topics: Mapping[str, int]) -> tuple[Part, ...]:
@@ -139,7 +164,7 @@ def _found_topics(needed: Mapping[str, int], kafka_bootstrap_servers: str) -> di
     if not kafka_bootstrap_servers:
         return {topic: Topic(topic, partitions) for topic, partitions in needed.items()}
     # Imported here: `amends migrate` as a DBA runs it, without Kafka, needs no Kafka client.
-    from orchestrator.messaging.kafka import Admin
+    from orchestrator.messaging.kafka_admin import Admin
 
     found = ensure_topics(Admin(kafka_bootstrap_servers), needed)
     return {topic: Topic(topic, partitions, topic_id) for topic, (partitions, topic_id) in found.items()}

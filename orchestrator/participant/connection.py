@@ -9,7 +9,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, LiteralString, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, LiteralString, Self, TypeVar
 
 import psycopg
 from psycopg import pq
@@ -86,7 +86,9 @@ class InboxConnection(psycopg.AsyncConnection[Any]):
 def _refuse_transaction_words(connection: Any, query: Any) -> None:
     if not getattr(connection, "lent", False):
         return
-    text = query if isinstance(query, str) else query.decode() if isinstance(query, bytes) else query.as_string(connection)
+    text = (
+        query if isinstance(query, str) else query.decode() if isinstance(query, bytes) else query.as_string(connection)
+    )
     words = text.lstrip()[:60].upper().rstrip(";").split()
     if not words or words[0].rstrip(";") not in _ENDS_A_TRANSACTION:
         return
@@ -200,16 +202,15 @@ def is_connection_loss(error: BaseException) -> bool:
     """The server is gone, restarting, or ended our session; or there is no telling whether the COMMIT happened."""
     state = sqlstate_of(error) or ""
     if state:
-        return state[:2] in ("08", "53", "57") and state != "57014" or state in ("25006", "25P03")
-    while error is not None:
-        if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
-            return True
-        error = cast("BaseException", getattr(error, "orig", None) or error.__cause__)
-    return False
+        return (state[:2] in ("08", "53", "57") and state != "57014") or state in ("25006", "25P03")
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
+        cause = getattr(cause, "orig", None) or cause.__cause__
+    return cause is not None
 
 
 async def until_connected(attempt: Callable[[], Awaitable[_T]], what: str) -> _T:
-    """Run `attempt` until it is not stopped by a lost connection: Postgres restarts, and everything goes on by itself."""
+    """Run `attempt` until no lost connection stops it: Postgres restarts, and everything goes on by itself."""
     delay_s = RECONNECT_FIRST_DELAY_S
     while True:
         try:

@@ -63,7 +63,9 @@ class ExternalUndo(Generic[_C, _U, _D]):
         self, function: Callable[[_C, _U, Transaction[_D]], Coroutine[Any, Any, None]], /
     ) -> Callable[[_C, _U, Transaction[_D]], Coroutine[Any, Any, None]]:
         """Your own rows about the undo, in the transaction that stores that it was done."""
-        self.record_function = _once(self.record_function, _checked(function, 3), f"{self.command.__name__}.undo.record")
+        self.record_function = _once(
+            self.record_function, _checked(function, 3), f"{self.command.__name__}.undo.record"
+        )
         return function
 
 
@@ -111,10 +113,8 @@ class ExternalHandler(Generic[_C, _R, _K, _D]):
         self.record_function = _once(self.record_function, _checked(function, 3), f"{self.command.__name__}.record")
         return function
 
-    def undo(
-        self, function: Callable[[_C, _K, Handling[_D]], Coroutine[Any, Any, _U]], /
-    ) -> ExternalUndo[_C, _U, _D]:
-        """With a lookup it runs only for what did happen, and gets the reply. Without one it may get None: nobody knows."""
+    def undo(self, function: Callable[[_C, _K, Handling[_D]], Coroutine[Any, Any, _U]], /) -> ExternalUndo[_C, _U, _D]:
+        """With a lookup it runs only for what did happen, and gets the reply. Without one it may get None."""
         handler: ExternalUndo[_C, _U, _D] = ExternalUndo(self.command, _checked(function, 3))
         self.undo_handler = _once(self.undo_handler, handler, f"{self.command.__name__}.undo")
         return handler
@@ -286,7 +286,7 @@ class Participant(Generic[_D]):
             )
         if command.__wire_name__ in self.handlers:
             raise DefinitionError(f"{self.name}.handles({command.__name__}): there is a handler for it already")
-        return cast("type[Command[Any]]", command)
+        return command
 
 
 _T = TypeVar("_T")
@@ -299,7 +299,7 @@ def _once(before: object, value: _T, what: str) -> _T:
 
 
 def _checked(function: Any, arguments: int) -> _Function:
-    if not inspect.iscoroutinefunction(function) and not inspect.iscoroutinefunction(getattr(function, "__call__", None)):
+    if not inspect.iscoroutinefunction(function):
         raise DefinitionError(f"{_where(function)}: must be `async def`")
     try:
         inspect.signature(function).bind(*range(arguments))

@@ -1,8 +1,8 @@
-"""What a handler gets besides its message: `Handling` while it calls out, `Transaction` inside the inbox's transaction."""
+"""What a handler gets besides its message: `Handling` for a call out, `Transaction` inside the inbox's own."""
 
 import logging
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, cast
+from typing import TYPE_CHECKING, Any, Generic
 
 from psycopg import AsyncConnection
 from typing_extensions import TypeVar
@@ -129,4 +129,4 @@ async def finish_session(transaction: Transaction[Any], *, flush: bool) -> None:
             await session.flush()
     finally:
         transaction._session = None
-        await cast("AsyncSession", session).close()
+        await session.close()

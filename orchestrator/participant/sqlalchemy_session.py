@@ -38,7 +38,7 @@ class _Borrowed:
     async def close(self) -> None:
         """Ours to do."""
 
-    async def set_autocommit(self, value: bool) -> None:
+    async def set_autocommit(self, _value: object) -> None:
         """Ours to choose."""
 
 
@@ -62,10 +62,9 @@ def engine_on(connection: Callable[[], InboxConnection | None]) -> AsyncEngine:
         assert open_connection is not None, "a session outlived its lane"
         return _Borrowed(open_connection)
 
-    engine = create_async_engine(
+    return create_async_engine(
         "postgresql+psycopg://", async_creator=borrow, poolclass=NullPool, use_native_hstore=False
     )
-    return engine
 
 
 def session_on(engine: AsyncEngine) -> AsyncSession:

@@ -89,7 +89,8 @@ CREATE TABLE IF NOT EXISTS amends.outbox_dead (
     expires_at text,
     channel text,
     traceparent text,
-    scope text NOT NULL CHECK (scope IN ('key', 'topic', 'behind')),  -- what it parks; behind: it is only parked itself
+    -- What it parks: its key, its topic, its topic until that exists; behind: nothing, it waits behind another one.
+    scope text NOT NULL CHECK (scope IN ('key', 'topic', 'missing', 'behind')),
     error text NOT NULL,
     died_at timestamptz NOT NULL DEFAULT now(),
     redrive_at timestamptz              -- asked for; the relay does it, because it is the one that sends

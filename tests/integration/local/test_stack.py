@@ -17,7 +17,7 @@ from orchestrator.local.ownership import read_owner
 from orchestrator.local.paths import VarDir
 from orchestrator.local.postgres import public_root
 from orchestrator.local.processes import PidFile, identify
-from orchestrator.local.stack import BlockingStack
+from orchestrator.local.stack import BlockingStack, up
 from tests.deadlines import deadline, eventually
 
 pytestmark = [pytest.mark.serial, pytest.mark.slow]
@@ -94,6 +94,19 @@ def test_after_a_kill_of_the_keeper_the_next_one_cleans_up(tmp_path: Path, monke
     finally:
         assert down(var.root)
     assert not down(var.root)
+
+
+async def test_a_fresh_start_has_the_same_ports_and_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own_servers(monkeypatch)
+    first = await up(tmp_path / "var", progress=print)
+    with psycopg.connect(first.stack.database_url) as connection:
+        connection.execute("CREATE TABLE gone (n int)")
+    await first.down()
+    second = await up(tmp_path / "var", progress=print, fresh=True)
+    with psycopg.connect(second.stack.database_url) as connection:
+        assert connection.execute("SELECT to_regclass('gone')").fetchone() == (None,)
+    await second.down()
+    assert first.stack == second.stack
 
 
 def test_two_stacks_run_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,11 @@ def test_dependencies_come_first_and_unwanted_services_not_at_all() -> None:
     assert [service.name for service in with_dependencies(["database"], services)] == ["database"]
 
 
+def test_what_runs_elsewhere_is_left_out_and_nobody_waits_for_it() -> None:
+    (worker,) = with_dependencies(["database", "worker"], read_services(TEXT, {}), given={"database"})
+    assert (worker.name, worker.depends_on) == ("worker", ())
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -54,10 +54,10 @@ def repository() -> Iterator[Repository]:
 def test_jars_come_in_the_order_of_the_lock_and_only_once(repository: Repository, tmp_path: Path) -> None:
     jars = [repository.add(f"part{n}", f"content {n}".encode()) for n in range(20)]
     said: list[str] = []
-    paths = fetch(jars, tmp_path, said.append, repository.url)
+    paths = fetch(jars, tmp_path, said.append, repository=repository.url)
     assert [path.read_bytes() for path in paths] == [f"content {n}".encode() for n in range(20)]
     assert "20 of 20" in said[-1]
-    assert fetch(jars, tmp_path, said.append, repository.url) == paths
+    assert fetch(jars, tmp_path, said.append, repository=repository.url) == paths
     assert len(repository.asked) == 20
 
 
@@ -65,7 +65,7 @@ def test_a_jar_with_another_sha256_is_not_kept(repository: Repository, tmp_path:
     jar = repository.add("altered", b"what the lock names")
     repository.files[f"/{jar.path}"] = b"something else"
     with pytest.raises(JarNotFetched, match=r"altered-1.0.jar: its SHA-256 is not the one in the lock"):
-        fetch([jar], tmp_path, print, repository.url)
+        fetch([jar], tmp_path, print, repository=repository.url)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -78,9 +78,18 @@ def test_a_jar_that_does_not_come_whole_is_asked_for_again_and_not_kept(
     if not truncated:
         repository.files.clear()
     with pytest.raises(JarNotFetched, match="MAVEN_REPOSITORY"):
-        fetch([jar], tmp_path, print, repository.url)
+        fetch([jar], tmp_path, print, repository=repository.url)
     assert missing([jar], tmp_path) == [jar]
     assert len(repository.asked) == 3
+
+
+def test_a_download_can_be_stopped(repository: Repository, tmp_path: Path) -> None:
+    jars = [repository.add(f"part{n}", b"content") for n in range(20)]
+    stopped = Event()
+    stopped.set()
+    with pytest.raises(JarNotFetched, match="the download was stopped"):
+        fetch(jars, tmp_path, print, repository=repository.url, stopped=stopped)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_environment_names_another_repository(

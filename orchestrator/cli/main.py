@@ -1,0 +1,101 @@
+"""Entry: the options before the command, the commands, and what an error looks like at the edge."""
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import exits, installation, local, processes, reading, verbs
+from orchestrator.cli.context import CONTEXT
+from orchestrator.errors import AmendsError
+
+HELP = """Durable sagas on the Kafka and the Postgres that you already run.
+
+DATABASE_URL and KAFKA_BOOTSTRAP_SERVERS say where they are; unset, those of the local stack that runs in `var`
+(`amends up`) are used."""
+
+app = typer.Typer(
+    name="amends",
+    help=HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # rich is not imported for help either
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+for group in (reading, verbs, processes, local, installation):
+    group.add_to(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(_version())
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, whatever the command.")] = False,
+    var: Annotated[Path, typer.Option("--var", envvar="AMENDS_VAR", help="The directory of the local stack.")] = Path(
+        "var"
+    ),
+    log_level: Annotated[
+        str, typer.Option("--log-level", envvar="AMENDS_LOG_LEVEL", help="debug, info, warning or error.")
+    ] = "info",
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    CONTEXT.as_json, CONTEXT.var = as_json, var
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    # Alembic tells of each plug-in and revision; `migrate` says what came of it.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; end with one of the codes in `exits`."""
+    if arguments is None:
+        arguments = sys.argv[1:]
+    try:
+        app(args=list(arguments), prog_name="amends")
+    except KeyboardInterrupt:
+        sys.exit(exits.INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()  # `amends ls | head`: nobody reads on, and that is no error of ours.
+        sys.exit(exits.OK)
+    except Exception as error:
+        if not _is_ours(error):
+            raise
+        _say(error, as_json=CONTEXT.as_json or ("--json" in arguments and "start" not in arguments))
+        sys.exit(exits.code_of(error))
+
+
+def _is_ours(error: Exception) -> bool:
+    """What was raised on purpose, by us or the outbox; the rest is a bug, and its traceback is wanted."""
+    outbox_errors = sys.modules.get("outbox_relay.errors")
+    return isinstance(error, AmendsError) or (
+        outbox_errors is not None and isinstance(error, outbox_errors.OutboxError)
+    )
+
+
+def _say(error: Exception, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"error": type(error).__name__, "text": str(error)}, ensure_ascii=False))
+        return
+    print(f"amends: {error}", file=sys.stderr)
+
+
+def _version() -> str:
+    try:
+        return version("amends")
+    except PackageNotFoundError:
+        return "0.1.0 (from a checkout)"

@@ -1,0 +1,331 @@
+"""The deterministic event loop under a saga: plain asyncio (gather, timeout, TaskGroup, Queue ...) and anyio run on it.
+
+It has no clock and waits for nothing. Time is set by whoever feeds entries, and a timer fires when its entry comes.
+`run` calls what is ready until nothing is: that is one turn. Three things differ from asyncio's own loops, each
+because a replay would go another way otherwise (rule 17):
+
+- tasks and futures hash by a counter, so that sets of them iterate in the order of creation, not by address;
+- tasks are held until they end, so that the garbage collector never runs code of a saga;
+- everything that reaches outside (threads, sockets, processes) is refused with what to write instead.
+"""
+
+import asyncio
+import sys
+from asyncio import events, futures, tasks
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextvars import Context, ContextVar, copy_context
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from orchestrator import limits
+from orchestrator.core.blocked import Evicted, author_line, blocked
+from orchestrator.core.timers import SagaTimer, Timers, microseconds
+from orchestrator.errors import Misuse
+
+PLACE: ContextVar[Any] = ContextVar("amends_place")  # the scope in which code runs; `core.undo` gives it its meaning
+if TYPE_CHECKING:
+    # For a type checker the methods that are refused below, in a loop over their names, would be missing.
+    _AbstractLoop = Any
+else:
+    _AbstractLoop = asyncio.AbstractEventLoop
+
+
+class SagaTask(tasks.Task[Any]):
+    """`place` is the scope in which it was created; `shield` what it waits for while a cancel must wait."""
+
+    shield: "ShieldedFuture | None" = None
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], *, loop: "SagaLoop", name: str | None, context: Context) -> None:
+        self.number = loop.next_number()
+        self.place = context.get(PLACE)
+        super().__init__(coro, loop=loop, name=name or f"task-{self.number}", context=context)
+        self._log_destroy_pending = False
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+class SagaFuture(futures.Future[Any]):
+    def __init__(self, *, loop: "SagaLoop") -> None:
+        self.number = loop.next_number()
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+class ShieldedFuture(SagaFuture):
+    """Who waits for it is not woken by a cancel; the cancel is counted, and due when the wait is over.
+
+    A future that was cancelled and awaited again would never let a loop of anyio's become quiet: its scopes cancel
+    what they hold again and again, until it is gone.
+    """
+
+    cancels = 0
+    message: Any = None  # anyio knows its own cancels by it
+
+    def cancel(self, msg: Any = None) -> bool:
+        self.cancels += 1
+        self.message = self.message if msg is None else msg
+        return True
+
+
+class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
+    def __init__(self) -> None:
+        self.start_us = 0
+        self.now_us = 0
+        self.evicted = False
+        self.broken: Exception | None = None  # what blocks this saga, even if its code caught it
+        self.tasks: list[SagaTask] = []
+        self.timers = Timers()
+        self.errors: list[BaseException] = []  # out of callbacks that nobody awaits
+        self.generators: list[AsyncGenerator[Any, Any]] = []
+        self.timer_noted: Callable[[float, bool], None] | None = None  # told of each timer that saga code sets
+        self._system_tasks: list[SagaTask] = []
+        self._ready: deque[events.Handle] = deque()
+        self._retries: list[events.Handle] = []
+        self._number = 0
+        self._tasks_after_pruning = 0
+
+    # ---- what asyncio asks of a loop -----------------------------------------------------------------------------
+
+    def time(self) -> float:
+        """Seconds since the saga's start, in its own time."""
+        return (self.now_us - self.start_us) / 1e6
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> events.Handle:
+        handle = events.Handle(callback, args, self, context)
+        if self.evicted:
+            return handle
+        if getattr(callback, "__name__", "") == "_deliver_cancellation":
+            self._retries.append(handle)  # anyio's: it would call itself for ever, see run()
+        else:
+            self._ready.append(handle)
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> SagaTimer:
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> SagaTimer:
+        if self.evicted:
+            raise Evicted
+        if self.timer_noted is not None:
+            is_sleep = getattr(callback, "__name__", "") == "_set_result_unless_cancelled"
+            self.timer_noted(when - self.time(), is_sleep)
+        return self.arm(self.start_us + microseconds(when), callback, *args, context=context)
+
+    def create_future(self) -> SagaFuture:
+        if self.evicted:
+            raise Evicted
+        return SagaFuture(loop=self)
+
+    def create_task(
+        self,
+        coro: Any,
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+        **_: Any,  # eager_start (3.14) changes the order in which things run: not offered
+    ) -> SagaTask:
+        if self.evicted:
+            coro.close()
+            raise Evicted
+        self._refuse_as_completed(coro)
+        task = SagaTask(coro, loop=self, name=name, context=context if context is not None else copy_context())
+        self.tasks.append(task)
+        return task
+
+    def get_debug(self) -> bool:
+        return False
+
+    def get_task_factory(self) -> None:
+        """None, for anyio asks."""
+        return
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return False
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """An error in a callback fails the saga at its end. What finalizers tell comes at any time: not for us."""
+        error = context.get("exception")
+        if "handle" in context and error is not None and not self.evicted:
+            self.errors.append(error)
+
+    def _timer_handle_cancelled(self, handle: events.TimerHandle) -> None:
+        if isinstance(handle, SagaTimer):
+            self.timers.drop(handle)
+
+    # ---- for the runtime -----------------------------------------------------------------------------------------
+
+    def next_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    def arm(
+        self,
+        due_us: int,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+        seq: int | None = None,
+    ) -> SagaTimer:
+        """A timer at a time of the saga; the runtime's own name the operation `seq` whose patience they measure."""
+        timer = SagaTimer(due_us / 1e6, callback, args, self, context)
+        self.timers.add(timer, due_us=due_us, now_us=self.now_us, seq=seq)
+        return timer
+
+    def system_task(self, coro: Coroutine[Any, Any, Any]) -> SagaTask:
+        """A task of the runtime: it is not cancelled with the saga's own."""
+        task = SagaTask(coro, loop=self, name=None, context=Context())
+        self._system_tasks = [t for t in self._system_tasks if not t.done()]
+        self._system_tasks.append(task)
+        return task
+
+    def shielded_future(self) -> ShieldedFuture:
+        return ShieldedFuture(loop=self)
+
+    def fire(self, timer: SagaTimer) -> None:
+        self._ready.append(timer)
+
+    def live_tasks(self) -> list[SagaTask]:
+        return [task for task in self.tasks if not task.done()]
+
+    def unretrieved(self) -> list[BaseException]:
+        """What tasks raised and nobody looked at, and what callbacks raised."""
+        raised = [task.exception() for task in self.tasks if task.done() and getattr(task, "_log_traceback", False)]
+        return [error for error in raised if error is not None] + self.errors
+
+    def misuse(self, text: str) -> Misuse:
+        """The error to raise. The saga is blocked whatever its code does with it."""
+        error = Misuse(text)
+        if self.broken is None:
+            self.broken = error
+        return error
+
+    def run(self) -> None:
+        """Call what is ready until nothing is, or the saga is broken. Raises Blocked at the limit of callbacks.
+
+        anyio's cancel scopes deliver a cancel again in each iteration, until their tasks are gone. While nothing else
+        moves, that is nothing to wait for: these callbacks stay for the next turn.
+        """
+        outer, hooks = events._get_running_loop(), sys.get_asyncgen_hooks()
+        events._set_running_loop(self)
+        sys.set_asyncgen_hooks(firstiter=self.generators.append, finalizer=None)
+        try:
+            left = self._run_ready(limits.TURN_CALLBACKS_MAX)
+            while self._retries and self.broken is None:
+                retries, self._retries = self._retries, []
+                self._ready.extend(retries)
+                left = self._run_some(len(retries), left)
+                if not self._ready:
+                    break
+                left = self._run_ready(left)
+        except SystemExit:
+            self.broken = Misuse("saga code called sys.exit(): raise an exception to end the saga")
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+            events._set_running_loop(outer)
+        self._prune()
+
+    def evict(self) -> None:
+        """Close every coroutine, the newest first, while every operation refuses; never left to garbage collection."""
+        self.evicted = True
+        outer = events._get_running_loop()
+        events._set_running_loop(self)
+        try:
+            for task in reversed(self.tasks + self._system_tasks):
+                _closed(task.get_coro())
+            for generator in reversed(self.generators):
+                _closed(generator.aclose())
+        finally:
+            events._set_running_loop(outer)
+        held: tuple[Any, ...] = (self.tasks, self._system_tasks, self._ready, self._retries, self.timers)
+        for container in held:
+            container.clear()
+
+    def clear(self) -> None:
+        """The saga ended with code still waiting (terminate, fail): that code is closed, the loop stays usable."""
+        self.evict()
+        self.evicted = False
+
+    # ---- inside --------------------------------------------------------------------------------------------------
+
+    def _run_ready(self, left: int) -> int:
+        ready = self._ready
+        while ready and self.broken is None:
+            handle = ready.popleft()
+            if handle.cancelled():
+                continue
+            left -= 1
+            if left < 0:
+                text = f"more than {limits.TURN_CALLBACKS_MAX} callbacks in one turn: is there a loop of sleep(0)?"
+                raise blocked("TurnLimit", text)
+            handle._run()
+        return left
+
+    def _run_some(self, count: int, left: int) -> int:
+        for _ in range(count):
+            handle = self._ready.popleft()
+            if not handle.cancelled():
+                handle._run()
+        return left - count
+
+    def _prune(self) -> None:
+        # Ended tasks go, but for those whose error nobody has seen. Amortized: a gather of 1,000 has 1,000 turns.
+        if len(self.tasks) > 2 * self._tasks_after_pruning + 8:
+            self.tasks = [t for t in self.tasks if not t.done() or getattr(t, "_log_traceback", False)]
+            self._tasks_after_pruning = len(self.tasks)
+
+    def _refuse_as_completed(self, coro: Any) -> None:
+        caller = sys._getframe(2)
+        if caller.f_code.co_name not in ("ensure_future", "_ensure_future"):
+            return
+        for _ in range(3):
+            if caller.f_back is None:
+                return
+            caller = caller.f_back
+            if caller.f_code.co_name == "as_completed" or "_AsCompleted" in getattr(caller.f_code, "co_qualname", ""):
+                coro.close()
+                raise self.misuse(
+                    f"{author_line(caller)}: as_completed() of bare coroutines starts them in an order that a replay "
+                    f"can't repeat. Wrap each in asyncio.create_task(...) first"
+                )
+
+
+def _closed(coroutine: Any) -> None:
+    try:
+        coroutine.close()
+    except BaseException:
+        return  # A coroutine that answers its closing with an error is gone all the same.
+
+
+def _refusing(name: str) -> Callable[..., NoReturn]:
+    def refuse(self: SagaLoop, *_: Any, **__: Any) -> NoReturn:
+        if self.evicted:
+            raise Evicted
+        raise self.misuse(f"{author_line()}: {name} reaches outside of the saga: use s.step(function, ...) for it")
+
+    refuse.__name__ = name
+    return refuse
+
+
+# fmt: off
+for _name in (
+    "run_in_executor", "set_default_executor", "call_soon_threadsafe", "run_forever", "run_until_complete", "stop",
+    "close", "shutdown_asyncgens", "shutdown_default_executor", "getaddrinfo", "getnameinfo", "create_connection",
+    "create_server", "start_tls", "sendfile", "create_unix_connection", "create_unix_server",
+    "connect_accepted_socket", "create_datagram_endpoint", "connect_read_pipe", "connect_write_pipe",
+    "subprocess_shell", "subprocess_exec", "add_reader", "remove_reader", "add_writer", "remove_writer", "sock_recv",
+    "sock_recv_into", "sock_recvfrom", "sock_recvfrom_into", "sock_sendall", "sock_sendto", "sock_connect",
+    "sock_accept", "sock_sendfile", "add_signal_handler", "remove_signal_handler", "set_task_factory",
+    "set_exception_handler", "set_debug",
+):
+    setattr(SagaLoop, _name, _refusing(_name))
+# fmt: on

@@ -1,0 +1,153 @@
+"""One write set of many turns, committed in ONE transaction: fence, journal, sagas, outbox, mail, next offsets.
+
+The statements go out in one pipeline, so a batch costs one round trip whatever it holds. The fence is the first of
+them: when it refuses, the server skips the rest, and what of the batch is still ours is written again without it.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, LiteralString
+
+import psycopg
+
+from orchestrator.core.decisions import StartStep
+from orchestrator.core.entries import Entry
+from orchestrator.engine import fence, journal, mail, sagas, span_queue, verbs
+from orchestrator.failpoints import failpoint
+from outbox_relay import table
+from outbox_relay.rows import Row
+
+
+@dataclass(slots=True)
+class ShardWrites:
+    """What a batch holds of one shard. Kept apart, so that a lost shard is dropped and the rest goes on."""
+
+    next_offset: int | None = None
+    turns: list[journal.Row] = field(default_factory=list)
+    created: list[sagas.SagaRow] = field(default_factory=list)
+    moves: dict[int, sagas.Move] = field(default_factory=dict)
+    values: list[sagas.Value] = field(default_factory=list)
+    outbox: list[Row] = field(default_factory=list)
+    kept: list[mail.Waiting] = field(default_factory=list)
+    delivered: list[str] = field(default_factory=list)
+    held: list[tuple[int, Entry]] = field(default_factory=list)
+    released: list[int] = field(default_factory=list)
+    letters: list[mail.Letter] = field(default_factory=list)
+    ignored: dict[str, tuple[int, str]] = field(default_factory=dict)
+    outcomes: list[tuple[int, str]] = field(default_factory=list)
+    unseen_ends: list[int] = field(default_factory=list)  # saga_no: ended by force, without a turn
+    steps: list[tuple[str, StartStep]] = field(default_factory=list)  # after the commit: saga id, what
+    wakes: dict[int, tuple[str, int | None]] = field(default_factory=dict)  # after the commit: saga_no -> id, due
+
+    def move(self, move: sagas.Move) -> None:
+        """Two changes of one saga in a batch become one."""
+        earlier = self.moves.get(move.saga_no)
+        self.moves[move.saga_no] = move if earlier is None else earlier.then(move)
+
+    def ignore(self, reason: str, saga_id: str) -> None:
+        count, _ = self.ignored.get(reason, (0, ""))
+        self.ignored[reason] = (count + 1, saga_id)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Per shard what to write. `commit` may be repeated with the same content as long as nothing was committed."""
+
+    shards: dict[int, ShardWrites] = field(default_factory=dict)
+    turns: int = 0
+
+    def of(self, shard: int) -> ShardWrites:
+        writes = self.shards.get(shard)
+        if writes is None:
+            writes = self.shards[shard] = ShardWrites()
+        return writes
+
+    def drop(self, shards: Iterable[int]) -> None:
+        """These shards were lost: nothing of them may be written."""
+        for shard in list(shards):
+            self.shards.pop(shard, None)
+
+    def all(self, name: str) -> list[Any]:
+        """One list of the write sets, over all shards in their order."""
+        return [item for shard in sorted(self.shards) for item in getattr(self.shards[shard], name)]
+
+
+def commit(
+    connection: psycopg.Connection[Any],
+    batch: Batch,
+    holds: dict[int, fence.Hold],
+    partitions: Callable[[str], int],
+    *,
+    spans: bool = False,
+) -> None:
+    """Write it all, or nothing. Raises fence.ShardsLost (nothing was written) or the driver's error.
+
+    On success the holds have advanced.
+    """
+    involved = [holds[shard] for shard in batch.shards]
+    offsets = {s: w.next_offset for s, w in batch.shards.items() if w.next_offset is not None}
+    try:
+        with connection.pipeline(), connection.transaction():
+            connection.execute(fence.FENCE, fence.fence_params(involved, offsets))
+            for statement, params in _statements(batch, partitions):
+                connection.execute(statement, params)
+            if spans:
+                for statement, params in _span_statements(batch, holds):
+                    connection.execute(statement, params)
+            failpoint("engine.commit.before")
+    except psycopg.Error as error:
+        if (lost := fence.shards_lost(error)) is not None:
+            raise lost from None
+        raise
+    failpoint("engine.commit.after")
+    for hold in involved:
+        hold.batch_no += 1
+        hold.next_offset = offsets.get(hold.shard, hold.next_offset)
+
+
+def _statements(batch: Batch, partitions: Callable[[str], int]) -> Iterable[tuple[LiteralString, tuple[Any, ...]]]:
+    if created := batch.all("created"):
+        yield sagas.INSERT, sagas.insert_params(created)
+    if rows := batch.all("turns"):
+        yield journal.INSERT, journal.insert_params(rows)
+    if moves := [move for shard in sorted(batch.shards) for move in batch.shards[shard].moves.values()]:
+        yield sagas.MOVE, sagas.move_params(moves)
+    if values := batch.all("values"):
+        yield sagas.SET_VALUES, sagas.value_params(values)
+    if outbox := batch.all("outbox"):
+        yield table.INSERT_MANY, table.insert_params(outbox, partitions)
+    yield from _mail_statements(batch)
+    if outcomes := batch.all("outcomes"):
+        yield verbs.DONE, verbs.done_params(outcomes)
+
+
+def _mail_statements(batch: Batch) -> Iterable[tuple[LiteralString, tuple[Any, ...]]]:
+    if delivered := batch.all("delivered"):
+        yield mail.DELIVERED, (delivered,)
+    if kept := batch.all("kept"):
+        yield mail.KEEP, mail.keep_params(kept)
+    if released := batch.all("released"):
+        yield mail.RELEASED, (released,)
+    if held := batch.all("held"):
+        yield mail.HOLD, mail.hold_params(held)
+    if letters := batch.all("letters"):
+        yield mail.BURY, mail.bury_params(letters)
+    if counts := _summed(writes.ignored for writes in batch.shards.values()):
+        yield mail.COUNT, mail.count_params(counts)
+
+
+def _span_statements(batch: Batch, holds: dict[int, fence.Hold]) -> Iterable[tuple[LiteralString, tuple[Any, ...]]]:
+    for shard, writes in sorted(batch.shards.items()):
+        turns = [(row.saga_no, row.pos) for row in writes.turns]
+        turns += [(saga_no, span_queue.END_UNSEEN) for saga_no in writes.unseen_ends]
+        if turns:
+            hold = holds[shard]
+            yield span_queue.INSERT, span_queue.insert_params(shard, hold.batch_no + 1, hold.epoch, turns)
+
+
+def _summed(counts: Iterable[dict[str, tuple[int, str]]]) -> dict[str, tuple[int, str]]:
+    total: dict[str, tuple[int, str]] = {}
+    for one in counts:
+        for reason, (count, saga_id) in one.items():
+            total[reason] = (total.get(reason, (0, ""))[0] + count, saga_id)
+    return total

@@ -1,0 +1,63 @@
+"""Where the shards' partitions end, asked of Kafka on a thread of its own.
+
+Rule 9 needs an end that was observed after a timer fell due. The topic's id is looked at in the same breath: made
+anew, the topic would skip messages silently for ever.
+"""
+
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator import limits
+from orchestrator.engine.topology import Topology
+from orchestrator.errors import AmendsError
+
+log = logging.getLogger("orchestrator.engine.ends")
+
+
+@dataclass(frozen=True, slots=True)
+class EndOffset:
+    """Asked at `asked_us`, before Kafka looked, the partition ended at `end_offset`."""
+
+    shard: int
+    asked_us: int
+    end_offset: int
+    topic_id: str
+
+
+class Ends:
+    """`ask` from the main loop; the answers lie in `news`. While Kafka does not answer, timers wait."""
+
+    def __init__(self, topology: Topology, *, wake: Callable[[], None], now_us: Callable[[], int]) -> None:
+        self._topology, self._wake, self._now_us = topology, wake, now_us
+        self._asked: queue.SimpleQueue[list[int] | None] = queue.SimpleQueue()
+        self._news: deque[EndOffset] = deque()
+        self._thread = threading.Thread(target=self._run, name="amends-ends", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._asked.put(None)
+        self._thread.join(limits.LEASE_S)
+
+    def ask(self, shards: list[int]) -> None:
+        self._asked.put(shards)
+
+    def news(self) -> list[EndOffset]:
+        return [self._news.popleft() for _ in range(len(self._news))]
+
+    def _run(self) -> None:
+        while (shards := self._asked.get()) is not None:
+            asked_us = self._now_us()
+            try:
+                topic_id = self._topology.sagas_topic_id()
+                ends = self._topology.ends(shards)
+            except AmendsError as error:
+                log.warning("Kafka does not say where the shards end (%s): their timers wait", error)
+                continue
+            self._news.extend(EndOffset(shard, asked_us, end, topic_id) for shard, end in ends.items())
+            self._wake()

@@ -1,0 +1,157 @@
+"""Table shards: who may write for a shard, how far its topic was read, and whether a COMMIT without an answer happened.
+
+Every batch begins with `amends.fence`: it locks the shards' rows and compares (epoch, owner, batch_no). The epoch alone
+would do until a backup is restored, the owner's uuid until a volume is put back under a live process; batch_no tells
+even that, since each commit raises it by one. A claim is one UPDATE: it waits for a batch that is just committing, so
+what it reads is final.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, LiteralString
+from uuid import UUID, uuid4
+
+import psycopg
+
+from orchestrator import limits
+from orchestrator.failpoints import failpoint
+
+LOST_SQLSTATE = "AM001"
+
+FENCE: LiteralString = "SELECT amends.fence(%s::int[], %s::bigint[], %s::uuid[], %s::bigint[], %s::bigint[])"
+_CLAIM: LiteralString = """
+    UPDATE amends.shards AS s
+    SET epoch = s.epoch + 1, owner = %(owner)s, worker = %(worker)s, claimed_at = clock_timestamp()
+    FROM (SELECT probing, worker FROM amends.shards WHERE shard = %(shard)s) AS before
+    WHERE s.shard = %(shard)s AND s.epoch = %(epoch)s
+    RETURNING s.epoch, s.batch_no, s.next_offset, s.topic_id, before.probing, before.worker IS NOT NULL,
+        (extract(epoch FROM s.claimed_at) * 1000000)::bigint
+"""
+_RELEASE: LiteralString = """
+    UPDATE amends.shards SET worker = NULL
+    WHERE shard = %s AND epoch = %s AND owner = %s
+"""
+_SET_TOPIC: LiteralString = """
+    UPDATE amends.shards SET topic_id = %s, next_offset = %s
+    WHERE shard = %s AND epoch = %s AND owner = %s
+"""
+_SET_PROBING: LiteralString = """
+    UPDATE amends.shards SET probing = %s::text[]
+    WHERE shard = %s AND epoch = %s AND owner = %s
+"""
+_OWNERS: LiteralString = "SELECT shard, epoch, worker FROM amends.shards ORDER BY shard"
+
+# By a trigger each change of a shard's owner leaves a row there.
+_TAKEOVERS: LiteralString = """
+    SELECT (extract(epoch FROM at) * 1000000)::bigint, epoch, name FROM amends.takeovers
+    WHERE shard = %s AND epoch <= %s
+    ORDER BY epoch DESC, at DESC
+    LIMIT %s
+"""
+
+
+@dataclass(slots=True)
+class Hold:
+    """A shard that is ours, and where we are in it. The one mutable thing here: `batch_no` and `next_offset` advance
+    with each commit.
+    """
+
+    shard: int
+    epoch: int
+    owner: UUID
+    batch_no: int
+    next_offset: int
+    topic_id: str | None
+    claimed_us: int
+    probing: tuple[str, ...] = ()
+    unclean: bool = False  # the owner before us did not give it back: its last turn may have been its death
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """What another look at the table told: the epoch seen is what a claim must still find."""
+
+    shard: int
+    epoch: int
+    worker: UUID | None
+
+
+class ShardsLost(Exception):
+    """Some shards of a batch are not ours any more. `held` are: the rest of the batch may be written for them."""
+
+    def __init__(self, held: frozenset[int]) -> None:
+        super().__init__(f"still ours: {sorted(held)}")
+        self.held = held
+
+
+def claim(connection: psycopg.Connection[Any], shard: int, epoch: int, worker: UUID) -> Hold | None:
+    """Take the shard if its epoch is still the one seen. None: somebody was faster, or its row stayed locked.
+
+    Opens its own transaction. A claim waits for a batch that is being committed, but not for a stopped process.
+    """
+    owner = uuid4()
+    try:
+        with connection.transaction():
+            connection.execute(
+                "SELECT set_config('lock_timeout', %s, true)", (f"{int(limits.CLAIM_LOCK_TIMEOUT_S * 1000)}ms",)
+            )
+            row = connection.execute(
+                _CLAIM, {"owner": owner, "worker": worker, "shard": shard, "epoch": epoch}
+            ).fetchone()
+            failpoint("engine.claim.before")
+        failpoint("engine.claim.after")
+    except psycopg.errors.LockNotAvailable:
+        return None
+    if row is None:
+        return None
+    new_epoch, batch_no, next_offset, topic_id, probing, unclean, claimed_us = row
+    return Hold(shard, new_epoch, owner, batch_no, next_offset, topic_id, claimed_us, tuple(probing or ()), unclean)
+
+
+def release(connection: psycopg.Connection[Any], hold: Hold) -> None:
+    """Give the shard back between two batches: nobody has to wait for a lease then."""
+    connection.execute(_RELEASE, (hold.shard, hold.epoch, hold.owner))
+
+
+def set_topic(connection: psycopg.Connection[Any], hold: Hold, topic_id: str, next_offset: int) -> None:
+    """Note which topic `next_offset` counts in: a topic made anew under the same name skips messages silently."""
+    connection.execute(_SET_TOPIC, (topic_id, next_offset, hold.shard, hold.epoch, hold.owner))
+    hold.topic_id, hold.next_offset = topic_id, next_offset
+
+
+def set_probing(connection: psycopg.Connection[Any], hold: Hold, saga_ids: Sequence[str]) -> None:
+    """Committed before these sagas' turns: whoever finds it after a death knows whose turns they were."""
+    connection.execute(_SET_PROBING, (list(saga_ids), hold.shard, hold.epoch, hold.owner))
+    hold.probing = tuple(saga_ids)
+
+
+def owners(connection: psycopg.Connection[Any]) -> list[Owner]:
+    """Every shard and whose claim is the latest."""
+    return [Owner(*row) for row in connection.execute(_OWNERS)]
+
+
+def takeovers(
+    connection: psycopg.Connection[Any], shard: int, until_epoch: int, rows_max: int
+) -> list[tuple[int, int, str]]:
+    """(microseconds, epoch, worker's name) of the latest changes of owner up to an epoch, the oldest first."""
+    return connection.execute(_TAKEOVERS, (shard, until_epoch, rows_max)).fetchall()[::-1]
+
+
+def fence_params(holds: list[Hold], next_offsets: dict[int, int]) -> tuple[list[Any], ...]:
+    """The arrays for FENCE, in shard order."""
+    ordered = sorted(holds, key=lambda hold: hold.shard)
+    return (
+        [h.shard for h in ordered],
+        [h.epoch for h in ordered],
+        [h.owner for h in ordered],
+        [h.batch_no for h in ordered],
+        [next_offsets.get(h.shard, h.next_offset) for h in ordered],
+    )
+
+
+def shards_lost(error: psycopg.Error) -> ShardsLost | None:
+    """The fence's refusal, out of the driver's error."""
+    if error.sqlstate != LOST_SQLSTATE:
+        return None
+    detail = (error.diag.message_detail or "{}").strip("{}")
+    return ShardsLost(frozenset(int(shard) for shard in detail.split(",") if shard))

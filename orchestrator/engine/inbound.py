@@ -1,0 +1,178 @@
+"""What came from Kafka, read: an envelope becomes an entry, a start, or something that can't be delivered."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from orchestrator.canonical import input_hash
+from orchestrator.core.entries import Entry, Replied, UndoReplied, UndoRequested
+from orchestrator.core.ids import OperationKey
+from orchestrator.engine import mail, sagas
+from orchestrator.errors import PayloadError
+from orchestrator.messaging import avro, control
+from orchestrator.messaging.envelope import Envelope, Unreadable
+from orchestrator.problems import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class StartCame:
+    """`row.saga_no` is 0: it gets one if the row is not there yet."""
+
+    row: sagas.SagaRow
+
+
+@dataclass(frozen=True, slots=True)
+class MessageCame:
+    message: mail.Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerCame:
+    """To an operation. `uid` tells sagas apart that had the same id; the nonce is checked by who knows the secret."""
+
+    saga_id: str
+    uid: str
+    operation_key: str
+    nonce: str | None
+    entry: Entry
+    conflict: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UndoCame:
+    """A parent takes this saga back."""
+
+    saga_id: str
+    operation_key: str
+    nonce: str | None
+    entry: UndoRequested
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """Nobody can take it; it goes to the dead letters with the reason."""
+
+    error: str
+
+
+Came = StartCame | MessageCame | AnswerCame | UndoCame | Dead
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One message of one shard, with where it stood."""
+
+    shard: int
+    offset: int
+    raw: Envelope | Unreadable
+    came: Came = field(compare=False)
+
+    @property
+    def saga_id(self) -> str | None:
+        match self.came:
+            case StartCame(row):
+                return row.id
+            case MessageCame(message):
+                return message.saga_id
+            case AnswerCame() | UndoCame():
+                return self.came.saga_id
+            case Dead():
+                return None
+
+
+def read(message: Envelope | Unreadable, at_us: int) -> Came:
+    """Never raises for what a message holds: what can't be read is Dead."""
+    if isinstance(message, Unreadable):
+        return Dead(message.error)
+    try:
+        return _read(message, at_us)
+    except (PayloadError, ValueError, KeyError, TypeError) as error:
+        return Dead(f"{type(error).__name__}: {error}")
+
+
+def _read(m: Envelope, at_us: int) -> Came:
+    match m.kind:
+        case "reply":
+            return _answer(m, _reply_entry(m, at_us), _conflict(m))
+        case "undone":
+            return _answer(m, _undone_entry(m, at_us), None)
+        case "child_ended":
+            return _answer(m, _child_entry(m, at_us), None)
+        case "start":
+            return StartCame(_start_row(m))
+        case "message":
+            body = avro.decode(m.payload)
+            return MessageCame(mail.Waiting(_saga_id(m), m.id, m.type, m.channel or "", body))
+        case "child_undo":
+            key, reply_to = _required(m.operation_key, "operation_key"), _required(m.reply_to, "reply_to")
+            entry = UndoRequested(at_us=at_us, key=key, attempt=m.attempt, reply_to=reply_to)
+            return UndoCame(_saga_id(m), key, m.nonce, entry)
+    return Dead(f"a message of kind {m.kind!r} is not for sagas")
+
+
+def _answer(m: Envelope, entry: Entry, conflict: Problem | None) -> AnswerCame:
+    key = _required(m.operation_key, "operation_key")
+    return AnswerCame(_saga_id(m), OperationKey.parse(key).saga_uid, key, m.nonce, entry, conflict)
+
+
+def _reply_entry(m: Envelope, at_us: int) -> Replied:
+    seq = OperationKey.parse(_required(m.operation_key, "operation_key")).seq
+    if m.outcome == "succeeded":
+        return Replied(at_us=at_us, seq=seq, attempt=m.attempt, outcome="succeeded", body=avro.decode(m.payload))
+    problem = control.ProblemRecord.decode(m.payload).problem
+    outcome: Literal["failed", "retry"] = "retry" if m.outcome == "retry" else "failed"
+    if m.outcome not in ("retry", "failed", "conflict"):
+        raise ValueError(f"a reply can't have the outcome {m.outcome!r}")
+    return Replied(at_us=at_us, seq=seq, attempt=m.attempt, outcome=outcome, problem=problem)
+
+
+def _conflict(m: Envelope) -> Problem | None:
+    if m.outcome != "conflict":
+        return None
+    return control.ProblemRecord.decode(m.payload).problem
+
+
+def _undone_entry(m: Envelope, at_us: int) -> UndoReplied:
+    if m.outcome not in ("undone", "failed", "retry"):
+        raise ValueError(f"an answer to an undo can't have the outcome {m.outcome!r}")
+    seq = OperationKey.parse(_required(m.operation_key, "operation_key")).seq
+    problem = control.ProblemRecord.decode(m.payload).problem if m.payload else None
+    outcome = cast("Any", m.outcome)
+    return UndoReplied(at_us=at_us, seq=seq, attempt=m.attempt, outcome=outcome, problem=problem)
+
+
+def _child_entry(m: Envelope, at_us: int) -> Replied:
+    ended = control.ChildEnded.decode(m.payload)
+    seq = OperationKey.parse(_required(m.operation_key, "operation_key")).seq
+    if ended.outcome == "succeeded":
+        return Replied(at_us=at_us, seq=seq, attempt=m.attempt, outcome="succeeded", body=ended.result)
+    problem = ended.problem or Problem(kind="error", type="ChildEnded")
+    return Replied(at_us=at_us, seq=seq, attempt=m.attempt, outcome="failed", problem=problem)
+
+
+def _start_row(m: Envelope) -> sagas.SagaRow:
+    start = control.Start.decode(m.payload)
+    return sagas.SagaRow(
+        saga_no=0,
+        id=_saga_id(m),
+        uid=start.uid,
+        type=start.type,
+        version=start.version,
+        shard=m.partition,
+        status="queued",
+        input=start.input,
+        input_hash=input_hash(start.type, start.input),
+        parent_id=start.parent_id,
+        parent_key=start.parent_key,
+        parent_reply_to=start.parent_reply_to,
+        traceparent=m.traceparent or None,
+    )
+
+
+def _saga_id(m: Envelope) -> str:
+    return _required(m.saga_id, "saga_id")
+
+
+def _required(value: str | None, header: str) -> str:
+    if not value:
+        raise ValueError(f"the header {header} is missing")
+    return value

@@ -1,0 +1,154 @@
+"""The thread that reads Kafka for the shards we hold, and hands messages to the main loop.
+
+`assign` and `seek`, no consumer group: a group would be a second opinion beside the fence. Whatever touches the
+consumer happens on this thread, between two polls, so a message always belongs to the claim it was read under: it
+carries that claim's epoch, and one that was read under an older claim is dropped by whoever takes it.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator import limits
+from orchestrator.errors import AmendsError
+from orchestrator.messaging.envelope import Envelope, Unreadable
+from orchestrator.messaging.kafka import OffsetOutOfRange, ShardConsumer
+
+log = logging.getLogger("orchestrator.engine.intake")
+
+POLL_S = 0.02
+POLL_MAX = 2_000
+RETRY_S = 0.5
+LOW_WATER = limits.INBOUND_QUEUE_MAX // 2
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A message and the claim it was read under."""
+
+    epoch: int
+    message: Envelope | Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfRange:
+    """The log does not reach back (or up) to our offset: Kafka lost something. `low` is where it begins now; None: the
+    reader failed, nothing is known to be lost.
+    """
+
+    shard: int
+    epoch: int
+    low: int | None
+
+
+class Intake:
+    """`take` is for the main loop; everything else may be called from it too and is carried out by the thread."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        topic: str,
+        client_id: str,
+        *,
+        wake: Callable[[], None],
+    ) -> None:
+        self._topic, self._wake = topic, wake
+        self._bootstrap, self._client_id = bootstrap, client_id
+        self._orders: queue.SimpleQueue[Callable[[ShardConsumer], None]] = queue.SimpleQueue()
+        self._arrived: deque[Arrived] = deque()
+        self._news: deque[OutOfRange] = deque()
+        self._epochs: dict[int, int] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="amends-intake", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(limits.LEASE_S)
+
+    def read_from(self, shard: int, epoch: int, offset: int) -> None:
+        """Read the shard from `offset` on, under this claim."""
+
+        def order(consumer: ShardConsumer) -> None:
+            if shard in self._epochs:
+                consumer.revoke([shard])
+            self._epochs[shard] = epoch
+            consumer.assign(self._topic, {shard: offset})
+
+        self._orders.put(order)
+
+    def stop_reading(self, shard: int) -> None:
+        """The shard is not ours any more."""
+
+        def order(consumer: ShardConsumer) -> None:
+            if self._epochs.pop(shard, None) is not None:
+                consumer.revoke([shard])
+
+        self._orders.put(order)
+
+    def take(self, count: int) -> list[Arrived]:
+        """Up to `count` messages, in the order of each shard."""
+        arrived = self._arrived
+        return [arrived.popleft() for _ in range(min(count, len(arrived)))]
+
+    def put_back(self, messages: list[Arrived]) -> None:
+        """They were not committed and are still ours: the next cycle takes them again."""
+        self._arrived.extendleft(reversed(messages))
+
+    def news(self) -> list[OutOfRange]:
+        news = self._news
+        return [news.popleft() for _ in range(len(news))]
+
+    @property
+    def waiting(self) -> int:
+        """Messages that the main loop has not taken."""
+        return len(self._arrived)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            consumer = ShardConsumer(self._bootstrap, self._client_id)
+            try:
+                self._read(consumer)
+            except AmendsError as error:
+                log.warning("reading %s failed (%s); trying again in %s s", self._topic, error, RETRY_S)
+                self._stop.wait(RETRY_S)
+                for shard, epoch in list(self._epochs.items()):
+                    # The main loop claims anew: it alone knows how far each shard has been committed.
+                    self._news.append(OutOfRange(shard, epoch, None))
+                self._epochs.clear()
+                self._wake()
+            finally:
+                consumer.close()
+
+    def _read(self, consumer: ShardConsumer) -> None:
+        while not self._stop.is_set():
+            self._carry_out_orders(consumer)
+            if len(self._arrived) > limits.INBOUND_QUEUE_MAX:
+                # Back-pressure: librdkafka's own bounded queue fills, and the broker keeps the rest.
+                while len(self._arrived) > LOW_WATER and not self._stop.is_set() and self._orders.empty():
+                    time.sleep(0.005)
+                continue
+            try:
+                messages = consumer.poll(POLL_MAX, POLL_S)
+            except OffsetOutOfRange as error:
+                epoch = self._epochs.pop(error.partition, None)
+                if epoch is not None:
+                    consumer.revoke([error.partition])
+                    low, _ = consumer.watermarks(self._topic, error.partition)
+                    self._news.append(OutOfRange(error.partition, epoch, low))
+                    self._wake()
+                continue
+            if messages:
+                epochs = self._epochs
+                self._arrived.extend(Arrived(epochs.get(m.partition, -1), m) for m in messages)
+                self._wake()
+
+    def _carry_out_orders(self, consumer: ShardConsumer) -> None:
+        while not self._orders.empty():
+            self._orders.get()(consumer)

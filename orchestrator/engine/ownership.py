@@ -1,0 +1,101 @@
+"""The shards we hold: claimed, given back, lost; and what each of these means for the rest of the worker."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, LiteralString
+from uuid import UUID
+
+import psycopg
+
+from orchestrator.engine import fence, journal, workers
+from orchestrator.engine.cache import Cache
+from orchestrator.engine.intake import Intake
+from orchestrator.engine.recovery import RESTORED
+from orchestrator.engine.shards import Plan
+from orchestrator.engine.wakeups import Wakeups
+from orchestrator.engine.watermarks import Watermarks
+
+log = logging.getLogger("orchestrator.engine.ownership")
+
+_END_OTHER_SELVES: LiteralString = """
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE application_name = current_setting('application_name') AND pid <> pg_backend_pid()
+"""
+
+
+@dataclass(slots=True)
+class Ownership:
+    """Holds by shard. Everything that hangs on a hold (messages, wake-ups, live sagas) comes and goes with it."""
+
+    worker: UUID
+    intake: Intake
+    cache: Cache
+    wakeups: Wakeups
+    watermarks: Watermarks
+    topic_id: Callable[[], str]
+    claimed: Callable[[fence.Hold], None]
+    recover: Callable[[psycopg.Connection[Any], fence.Hold, str, int], None]
+    holds: dict[int, fence.Hold] = field(default_factory=dict)
+    to_load: list[str] = field(default_factory=list)  # sagas with local steps under way, of shards just claimed
+
+    def follow(self, connection: psycopg.Connection[Any], plan: Plan) -> None:
+        """Give back what others asked for, claim what should be ours."""
+        for shard in plan.gifts & self.holds.keys():
+            fence.release(connection, self.holds[shard])
+            self.lose({shard})
+            log.info("shard %s given back to who asked for it", shard)
+        for shard, epoch, dead in plan.claims:
+            if shard not in self.holds:
+                if dead is not None and (ended := workers.terminate_backends(connection, dead)):
+                    log.warning("ended %s database sessions of worker %s, which is gone or stands still", ended, dead)
+                self._claim(connection, shard, epoch)
+
+    def reclaim(self, connection: psycopg.Connection[Any]) -> None:
+        """After a lost session: whether our last COMMIT happened is not known. New epochs wait for it to be decided."""
+        connection.execute(_END_OTHER_SELVES)
+        for owner in fence.owners(connection):
+            if owner.worker == self.worker and owner.shard not in self.holds:
+                self._claim(connection, owner.shard, owner.epoch)
+
+    def reclaim_one(self, connection: psycopg.Connection[Any], shard: int) -> None:
+        """Read this shard anew, from what is committed."""
+        hold = self.holds.get(shard)
+        self.lose({shard})
+        if hold is not None:
+            self._claim(connection, shard, hold.epoch)
+
+    def _claim(self, connection: psycopg.Connection[Any], shard: int, epoch: int) -> None:
+        hold = fence.claim(connection, shard, epoch, self.worker)
+        if hold is None:
+            return
+        topic_id = self.topic_id()
+        if hold.topic_id is None:
+            fence.set_topic(connection, hold, topic_id, hold.next_offset)
+        elif hold.topic_id != topic_id:
+            self.recover(connection, hold, topic_id, hold.next_offset if hold.topic_id == RESTORED else 0)
+        self.holds[shard] = hold
+        self.claimed(hold)
+        self.watermarks.forget(shard)
+        for saga_no, saga_id, wake_us in journal.wakes(connection, shard):
+            if wake_us == journal.LOAD_NOW_US:
+                self.to_load.append(saga_id)
+            else:
+                self.wakeups.set(saga_no, saga_id, shard, wake_us)
+        self.intake.read_from(shard, hold.epoch, hold.next_offset)
+        log.info("shard %s claimed: epoch %s, reading from offset %s", shard, hold.epoch, hold.next_offset)
+
+    def lose(self, shards: set[int] | frozenset[int]) -> None:
+        """Forget all about these shards: what is not committed is somebody else's to do again."""
+        for shard in shards & self.holds.keys():
+            del self.holds[shard]
+            self.intake.stop_reading(shard)
+            self.wakeups.forget_shard(shard)
+            self.watermarks.forget(shard)
+        self.cache.drop_shards(frozenset(shards))
+
+    def release_all(self, connection: psycopg.Connection[Any]) -> None:
+        """A planned stop: others can claim at once."""
+        for hold in list(self.holds.values()):
+            fence.release(connection, hold)
+        self.lose(set(self.holds))

@@ -1,0 +1,203 @@
+"""The items of one cycle, each to its saga: a table of what to do with whom, between intake and turns."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
+
+import psycopg
+
+from orchestrator.core.blocked import Blocked
+from orchestrator.core.decisions import Timer
+from orchestrator.core.entries import StepEnded, TimerFired, VerbGiven
+from orchestrator.core.registry import Registry
+from orchestrator.core.replay import replay
+from orchestrator.core.turn import LiveSaga
+from orchestrator.engine import journal, mail, sagas
+from orchestrator.engine.batch import Batch
+from orchestrator.engine.cache import Cache, Resident, unknown_type
+from orchestrator.engine.inbound import AnswerCame, Dead, Item, MessageCame, StartCame, UndoCame
+from orchestrator.engine.outbound import Outbound
+from orchestrator.engine.steps import StepEnd
+from orchestrator.engine.turns import Start, Turns
+from orchestrator.engine.verbs import Verb
+from orchestrator.engine.wakeups import DueTimer, Wakeup
+from orchestrator.problems import Problem
+
+Work = Item | StepEnd | DueTimer | Verb
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was read from Postgres for the items of this cycle, before the first turn."""
+
+    waiting: dict[str, list[mail.Waiting]]
+    numbers: dict[str, int]
+
+
+class Processing:
+    """Feeds the work of a cycle into a batch."""
+
+    def __init__(
+        self, registry: Registry, cache: Cache, turns: Turns, outbound: Outbound, now_us: Callable[[], int]
+    ) -> None:
+        self._registry, self._cache, self._turns, self._outbound = registry, cache, turns, outbound
+        self._now_us = now_us
+
+    def prepare(self, connection: psycopg.Connection[Any], work: Iterable[Work | Wakeup]) -> Known:
+        """One look at the database for all items: sagas into memory, mailboxes, numbers for new rows."""
+        listed = list(work)
+        ids = {w.saga_id for w in listed if w.saga_id is not None}
+        undone = frozenset(w.came.saga_id for w in listed if isinstance(w, Item) and isinstance(w.came, UndoCame))
+        self._reload_ended(undone)
+        self._cache.load(connection, ids, undone=undone)
+        starts = sorted({w.came.row.id for w in listed if isinstance(w, Item) and isinstance(w.came, StartCame)})
+        new = [saga_id for saga_id in starts if self._cache.get(saga_id) is None]
+        return Known(
+            waiting=mail.waiting(connection, starts) if starts else {},
+            numbers=dict(zip(new, sagas.numbers(connection, len(new)), strict=True)) if new else {},
+        )
+
+    def _reload_ended(self, undone: frozenset[str]) -> None:
+        """A child that is over may be in memory as a row only: its undo needs the replayed stack."""
+        for saga_id in undone:
+            resident = self._cache.get(saga_id)
+            if resident is not None and resident.live is None and resident.status in sagas.ENDED:
+                self._cache.drop(saga_id)
+
+    def process(self, batch: Batch, work: Work, known: Known, connection: psycopg.Connection[Any]) -> None:
+        """One item. Its offset moves on whatever becomes of it."""
+        match work:
+            case Item():
+                self._item(batch, work, known)
+                writes = batch.of(work.shard)
+                writes.next_offset = max(writes.next_offset or 0, work.offset + 1)
+            case StepEnd():
+                self._step(batch, work)
+            case DueTimer():
+                self._timer(batch, work)
+            case Verb():
+                self._verb(batch, work, connection)
+
+    def _item(self, batch: Batch, item: Item, known: Known) -> None:
+        match item.came:
+            case Dead(error):
+                batch.of(item.shard).letters.append(mail.letter(item.raw, error))
+            case StartCame(row):
+                number = known.numbers.get(row.id, 0)
+                start = Start(replace(row, saga_no=number) if number else row)
+                letter = mail.letter(item.raw, "")
+                self._turns.start(batch, start, known.waiting.pop(row.id, []), letter)
+            case MessageCame(message):
+                self._turns.message(batch, item.shard, message, mail.letter(item.raw, ""))
+            case AnswerCame():
+                self._answer(batch, item.shard, item.came)
+            case UndoCame():
+                self._undo(batch, item.shard, item.came)
+
+    def _answer(self, batch: Batch, shard: int, answer: AnswerCame) -> None:
+        resident = self._cache.get(answer.saga_id)
+        if not self._outbound.genuine(answer.operation_key, answer.nonce):
+            batch.of(shard).ignore("forged: the answer's nonce is not ours", answer.saga_id)
+        elif resident is None or resident.row.uid != answer.uid:
+            batch.of(shard).ignore("answer for a saga that is not here", answer.saga_id)
+        elif answer.conflict is not None and resident.live is not None:
+            self._turns.block(batch, resident, _conflicted(answer), answer.entry)
+        else:
+            self._turns.feed(batch, resident, answer.entry)
+
+    def _undo(self, batch: Batch, shard: int, undo: UndoCame) -> None:
+        resident = self._cache.get(undo.saga_id)
+        if not self._outbound.genuine(undo.operation_key, undo.nonce):
+            batch.of(shard).ignore("forged: the undo's nonce is not ours", undo.saga_id)
+        elif resident is None or resident.status == "queued" or resident.row.parent_key != undo.operation_key:
+            # The start was sent before it in the same partition, so it was refused: the child never was.
+            batch.of(shard).ignore("undo of a child that is not here", undo.saga_id)
+        else:
+            self._turns.feed(batch, resident, undo.entry)
+
+    def _step(self, batch: Batch, end: StepEnd) -> None:
+        resident = self._cache.get(end.saga_id)
+        if resident is None or resident.row.saga_no != end.saga_no:
+            return
+        outcome: Literal["succeeded", "raised"] = "succeeded" if end.problem is None else "raised"
+        entry = StepEnded(
+            at_us=self._now_us(), seq=end.seq, attempt=end.attempt, outcome=outcome, body=end.body, problem=end.problem
+        )
+        self._turns.feed(batch, resident, entry)
+
+    def _timer(self, batch: Batch, due: DueTimer) -> None:
+        resident = self._cache.get(due.saga_id)
+        if resident is not None and resident.live is not None:
+            self._turns.feed(batch, resident, TimerFired(at_us=self._now_us(), timer=due.timer))
+
+    def timers(self, wakeup: Wakeup) -> tuple[Timer, ...]:
+        """The timers that the saga has set."""
+        resident = self._cache.get(wakeup.saga_id)
+        return () if resident is None or resident.live is None else resident.live.timers()
+
+    def key(self, wakeup: Wakeup, timer: Timer) -> str | None:
+        """The key of the call whose patience the timer measures."""
+        resident = self._cache.get(wakeup.saga_id)
+        return None if resident is None or timer.seq is None else resident.row.identity.key(timer.seq)
+
+    def isolate(self, batch: Batch, work: Work, error: psycopg.Error) -> None:
+        """What the database will never take: its saga is blocked, a message goes to the dead letters as bytes."""
+        text = f"the database refuses a value of this turn (SQLSTATE {error.sqlstate}): {str(error).strip()}"
+        if isinstance(work, Item):
+            batch.of(work.shard).letters.append(mail.letter(work.raw, text))
+            batch.of(work.shard).next_offset = work.offset + 1
+        resident = self._cache.get(work.saga_id or "")
+        if resident is not None and resident.live is not None:
+            self._turns.block(batch, resident, Problem(kind="error", type="ValueRefused", text=text), None)
+
+    # --- verbs
+
+    def _verb(self, batch: Batch, verb: Verb, connection: psycopg.Connection[Any]) -> None:
+        resident = self._cache.get(verb.saga_id)
+        if resident is None:
+            return  # Its row appears with its start; the verb waits in its table.
+        if verb.verb == "unblock":
+            outcome = self._unblock(batch, resident, connection)
+        elif verb.verb == "terminate" and resident.live is None and resident.status not in sagas.ENDED:
+            outcome = self._terminate_dark(batch, resident, verb)
+        elif resident.status == "queued":
+            return
+        else:
+            entry = VerbGiven(at_us=self._now_us(), verb=cast("Any", verb.verb), note=verb.note)
+            outcome = self._turns.feed(batch, resident, entry)
+        batch.of(resident.row.shard).outcomes.append((verb.verb_no, outcome))
+
+    def _unblock(self, batch: Batch, resident: Resident, connection: psycopg.Connection[Any]) -> str:
+        if resident.status != "blocked":
+            return f"refused: the saga is {resident.status}, not blocked"
+        row = resident.row
+        saga_type = self._registry.get(row.type, row.version)
+        if saga_type is None:
+            return f"refused: {unknown_type(row).text}"
+        live: LiveSaga | None = None
+        if turns := journal.read(connection, [row.saga_no])[row.saga_no]:
+            try:
+                live = replay(saga_type, row.identity, turns)
+            except Blocked as blocked:
+                return f"refused, still blocked: {blocked.problem.text}"
+        return self._turns.unblock(batch, resident, live, mail.held(connection, row.saga_no))
+
+    def _terminate_dark(self, batch: Batch, resident: Resident, verb: Verb) -> str:
+        """Terminate a saga that can't be replayed or has not begun: nobody can say what it left undone."""
+        problem = Problem(kind="error", type="Terminated", text=verb.note)
+        left = ("unknown: the saga could not be replayed",) if resident.status == "blocked" else ()
+        self._turns.end_dark(batch, resident, problem, left)
+        return "done"
+
+
+def _conflicted(answer: AnswerCame) -> Problem:
+    detail = answer.conflict.text if answer.conflict else ""
+    return Problem(
+        kind="error",
+        type="Conflict",
+        text=(
+            f"operation {answer.operation_key}: the participant has another command under this key. Was the code "
+            f"changed under a running saga, or a backup restored? {detail} Compare `amends show {answer.saga_id}` with "
+            f"the participant's inbox"
+        ),
+    )

@@ -1,0 +1,38 @@
+"""Which topics there are, for a process that writes rows: partition counts from Postgres, the topic's id from Kafka."""
+
+from collections.abc import Callable
+from typing import Any, LiteralString
+
+import psycopg
+
+from orchestrator.messaging.kafka_admin import Admin
+from orchestrator.messaging.topics import Topics
+from outbox_relay.errors import TopicUnknown
+
+_PARTITIONS: LiteralString = "SELECT topic, partitions FROM amends.topics"
+
+
+class Topology:
+    """Counts are read once, and again when a topic is missing: a new service may have come since."""
+
+    def __init__(self, bootstrap: str, prefix: str, connect: Callable[[], psycopg.Connection[Any]]) -> None:
+        self.topics = Topics(prefix)
+        self._admin, self._connect = Admin(bootstrap), connect
+        self._partitions: dict[str, int] = {}
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions a topic has. Raises TopicUnknown (a RowRefused) when no migration has registered it."""
+        if topic not in self._partitions:
+            with self._connect() as connection:
+                self._partitions = dict(connection.execute(_PARTITIONS).fetchall())
+        if topic not in self._partitions:
+            raise TopicUnknown(topic)
+        return self._partitions[topic]
+
+    def sagas_topic_id(self) -> str:
+        """Kafka's id of the topic `sagas`: another one under the same name is another log. Blocks."""
+        return self._admin.topic_ids([self.topics.sagas])[self.topics.sagas]
+
+    def ends(self, shards: list[int]) -> dict[int, int]:
+        """Shard -> the offset that the next message of its partition will get. Blocks."""
+        return self._admin.ends(self.topics.sagas, shards)

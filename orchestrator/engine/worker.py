@@ -1,0 +1,328 @@
+"""The orchestrator's main loop: verbs, messages, step results and due timers; turns; ONE commit; then the steps.
+
+All of it runs on one plain thread (Python 3.14 refuses to step a saga's loop from inside a task). Whoever else works
+(the watcher, the intake, the steps) hands things over in queues and rings `_bell`.
+"""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+
+from orchestrator import limits
+from orchestrator.core.decisions import StartStep
+from orchestrator.core.registry import Registry
+from orchestrator.engine import inbound, verbs
+from orchestrator.engine.batch import Batch
+from orchestrator.engine.cache import Cache
+from orchestrator.engine.clock import DatabaseClock
+from orchestrator.engine.committer import Committer
+from orchestrator.engine.ends import Ends
+from orchestrator.engine.installation import Installation, connect, read_installation, restored
+from orchestrator.engine.intake import Arrived, Intake
+from orchestrator.engine.outbound import Outbound
+from orchestrator.engine.ownership import Ownership
+from orchestrator.engine.patience import Patience
+from orchestrator.engine.poison import Watchdog
+from orchestrator.engine.probing import Probing
+from orchestrator.engine.processing import Processing, Work
+from orchestrator.engine.recovery import Recovery, raise_all_epochs
+from orchestrator.engine.sagas import SagaRow
+from orchestrator.engine.shards import Watcher
+from orchestrator.engine.span_export import SpanExport
+from orchestrator.engine.steps import Lifespan, StepEnd, StepRunner
+from orchestrator.engine.topology import Topology
+from orchestrator.engine.turns import Turns
+from orchestrator.engine.wakeups import Wakeups
+from orchestrator.engine.watermarks import Watermarks
+from orchestrator.settings import Settings
+
+log = logging.getLogger("orchestrator.engine")
+
+IDLE_S = 0.05
+RECONNECT_FIRST_S, RECONNECT_MAX_S = 0.1, 2.0
+RETRY_WHOLE = ("08", "40", "53", "57")  # SQLSTATE classes of a database that can't right now
+
+
+class Worker:
+    """One orchestrator process. `run` blocks until `stop` is set, and gives its shards back before it returns."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        *,
+        databases: Mapping[str, str] | None = None,
+        lifespan: Lifespan | None = None,
+        name: str = "",
+    ) -> None:
+        self._settings = settings
+        self._id = uuid4()
+        self._name = name or f"{socket.gethostname()}-{os.getpid()}"
+        self._url = settings.database_url.get_secret_value()
+        self._cycles, self._verbs_read_s = 0, 0.0
+        self._spans = SpanExport(settings, lambda: connect(self._url, f"amends-spans-{self._id}"))
+        self._bell = threading.Event()
+        self._ends: deque[StepEnd] = deque()
+        self._clock = DatabaseClock()
+        self._registry, self._cache = registry, Cache(registry)
+        self._wakeups, self._watermarks = Wakeups(), Watermarks()
+        self._steps = StepRunner({"default": self._url, **(databases or {})}, self._step_ended, lifespan)
+        self._probing = Probing()
+        self._watchdog = Watchdog(self._cache.interrupt)
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop`. Raises DependencyError if the database was never migrated."""
+        installation = self._begin()
+        try:
+            with self._watchdog:
+                self._run_until(stop)
+        finally:
+            self._watcher.draining = True
+            self._intake.stop()
+            self._ends_watch.stop()
+            self._steps.close()
+            if self._connection is not None and not self._connection.closed:
+                self._give_back(self._connection)
+                self._connection.close()
+            self._watcher.stop()
+            self._spans.stop()
+            log.info("orchestrator %s stopped after %s cycles (topic %s)", self._name, self._cycles, installation.topic)
+
+    def _begin(self) -> Installation:
+        self._connection = connection = connect(self._url, f"amends-main-{self._id}")
+        self._clock.sample(connection)
+        installation = read_installation(connection)
+        self._notice_restore(connection)
+        now_us = self._clock.now_us
+        self._topology = Topology(
+            self._settings.kafka_bootstrap_servers,
+            self._settings.topic_prefix,
+            lambda: connect(self._url, f"amends-topics-{self._id}"),
+        )
+        self._outbound = Outbound(
+            self._topology.topics, self._topology.partitions, installation.shards, installation.nonce_secret, now_us
+        )
+        turns = Turns(self._registry, self._cache, self._outbound, now_us)
+        turns.condemned = self._probing.condemned
+        self._turns = turns
+        self._processing = Processing(self._registry, self._cache, turns, self._outbound, now_us)
+        self._intake = Intake(
+            self._settings.kafka_bootstrap_servers,
+            installation.topic,
+            f"amends-{self._name}",
+            wake=self._bell.set,
+        )
+        self._ends_watch = Ends(self._topology, wake=self._bell.set, now_us=now_us)
+        self._patience = Patience(self._wakeups, self._watermarks, self._processing, self._ends_watch.ask)
+        self._recovery = Recovery(self._registry, self._outbound, self._topology.partitions)
+        self._own = Ownership(
+            self._id,
+            self._intake,
+            self._cache,
+            self._wakeups,
+            self._watermarks,
+            topic_id=self._topology.sagas_topic_id,
+            claimed=self._probing.claimed,
+            recover=self._recovery.send_again,
+        )
+        self._committer = Committer(
+            self._processing,
+            self._cache,
+            self._own,
+            self._topology,
+            self._watchdog,
+            self._after,
+            spans=self._spans.is_on,
+        )
+        self._watcher = Watcher(
+            lambda: connect(self._url, f"amends-watcher-{self._id}"),
+            self._id,
+            self._name,
+            cycle=lambda: self._cycles,
+            backends=lambda: self._backends() + self._spans.backends,
+            planned=self._bell.set,
+        )
+        self._steps.open()
+        self._watcher.start()
+        self._intake.start()
+        self._ends_watch.start()
+        self._spans.start()
+        log.info("orchestrator %s began: %s shards of %s", self._name, installation.shards, installation.topic)
+        return installation
+
+    def _notice_restore(self, connection: psycopg.Connection[Any]) -> None:
+        if restored(connection):
+            raise_all_epochs(connection)
+
+    def _backends(self) -> list[int]:
+        connection = self._connection
+        return [] if connection is None or connection.closed else [connection.info.backend_pid]
+
+    def _give_back(self, connection: psycopg.Connection[Any]) -> None:
+        try:
+            self._own.release_all(connection)
+        except psycopg.Error as error:
+            log.warning("the shards could not be given back (%s): others take them when they see us gone", error)
+
+    def _step_ended(self, end: StepEnd) -> None:
+        self._ends.append(end)
+        self._bell.set()
+
+    # --- the loop
+
+    def _run_until(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            self._cycles += 1
+            try:
+                if self._connection is None:
+                    self._reconnect(stop)
+                    continue
+                self._cycle(self._connection)
+            except psycopg.Error as error:
+                if (error.sqlstate or "08")[:2] not in RETRY_WHOLE and not isinstance(error, psycopg.OperationalError):
+                    raise
+                self._lost_session(error)
+
+    def _lost_session(self, error: psycopg.Error) -> None:
+        """Whether the last COMMIT happened is not known: everything is read again under new epochs."""
+        log.warning("the database session was lost (%s); all %s shards are read anew", error, len(self._own.holds))
+        self._own.lose(set(self._own.holds))
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    def _reconnect(self, stop: threading.Event) -> None:
+        delay_s = RECONNECT_FIRST_S
+        while not stop.is_set():
+            self._cycles += 1
+            try:
+                self._connection = connect(self._url, f"amends-main-{self._id}")
+                self._notice_restore(self._connection)
+                self._own.reclaim(self._connection)
+            except psycopg.OperationalError as error:
+                self._connection = None
+                log.warning("no database (%s); again in %.1f s", str(error).strip(), delay_s)
+                stop.wait(delay_s)
+                delay_s = min(delay_s * 2, RECONNECT_MAX_S)
+            else:
+                return
+
+    def _cycle(self, connection: psycopg.Connection[Any]) -> None:
+        self._clock.sample(connection)
+        self._own.follow(connection, self._watcher.plan())
+        self._hear_intake(connection)
+        self._start_found_steps(connection)
+        if work := self._gather(connection):
+            for portion in self._probing.portions(work):
+                self._probing.note(connection, self._own.holds, portion)
+                self._committer.commit(connection, portion, self._processing.prepare(connection, portion))
+                for one in portion:
+                    if isinstance(one, StepEnd):
+                        self._steps.kept(one.key)
+            self._cache.evict()
+        elif not self._intake.waiting and not self._ends:
+            self._idle()
+
+    def _idle(self) -> None:
+        next_us = self._wakeups.next_us()
+        wait_s = IDLE_S if next_us is None else (next_us - self._clock.now_us()) / 1e6
+        self._bell.wait(min(max(wait_s, 0.001), IDLE_S))
+        self._bell.clear()
+
+    def _hear_intake(self, connection: psycopg.Connection[Any]) -> None:
+        for end in self._ends_watch.news():
+            hold = self._own.holds.get(end.shard)
+            if hold is not None and end.topic_id != hold.topic_id:
+                # Made anew under us: it would skip messages for ever, and silently.
+                self._own.reclaim_one(connection, end.shard)
+            elif hold is not None:
+                self._watermarks.observed(end.shard, end.end_offset, end.asked_us)
+                self._watermarks.reached(end.shard, hold.next_offset)
+        for lost in self._intake.news():
+            hold = self._own.holds.get(lost.shard)
+            if hold is not None and hold.epoch == lost.epoch:
+                if lost.low is not None:
+                    self._recovery.send_again(connection, hold, self._topology.sagas_topic_id(), lost.low)
+                self._own.reclaim_one(connection, lost.shard)
+
+    def _start_found_steps(self, connection: psycopg.Connection[Any]) -> None:
+        """Local steps that were under way when a shard was claimed run again, under the same keys."""
+        if not self._own.to_load:
+            return
+        ids, self._own.to_load = self._own.to_load, []
+        self._cache.load(connection, ids, undone=frozenset())
+        for saga_id in ids:
+            self._start_pending(saga_id)
+
+    def _start_pending(self, saga_id: str) -> None:
+        resident = self._cache.get(saga_id)
+        if resident is None or resident.live is None:
+            return
+        row = resident.row
+        for step in resident.live.pending_steps():
+            self._start_step(row.id, step)
+        for seq, attempt in resident.live.abandoned_steps():
+            # Whoever ran it has lost the shard: its end will not be heard of, and its undo may begin.
+            self._steps.report_lost(_awaited(row, seq, attempt))
+        timer = resident.live.next_timer
+        self._wakeups.set(row.saga_no, row.id, row.shard, None if timer is None else timer.due_us)
+
+    def _start_step(self, saga_id: str, step: StartStep) -> None:
+        resident = self._cache.get(saga_id)
+        if resident is None:
+            return
+        row = resident.row
+        shown = row.identity.key(step.seq) if step.undo_of is None else f"{row.identity.key(step.undo_of)}:undo"
+        self._steps.start(_awaited(row, step.seq, step.attempt), shown, step)
+
+    # --- gathering
+
+    def _gather(self, connection: psycopg.Connection[Any]) -> list[Work]:
+        work: list[Work] = []
+        now = time.monotonic()
+        if self._own.holds and now - self._verbs_read_s >= verbs.READ_EVERY_S:
+            self._verbs_read_s = now
+            work += verbs.read(connection, sorted(self._own.holds))
+        work += [item for arrived in self._intake.take(limits.BATCH_TURNS_MAX) if (item := self._item(arrived))]
+        work += [self._ends.popleft() for _ in range(min(len(self._ends), limits.BATCH_TURNS_MAX))]
+        # Messages before timers: a reply that lies before us must not lose to its own timeout.
+        work += self._patience.due(connection, self._own.holds, self._clock.now_us())
+        return work
+
+    def _item(self, arrived: Arrived) -> inbound.Item | None:
+        message = arrived.message
+        hold = self._own.holds.get(message.partition)
+        if hold is None or hold.epoch != arrived.epoch or message.offset < hold.next_offset:
+            return None
+        came = inbound.read(message, self._clock.now_us())
+        return inbound.Item(message.partition, message.offset, message, came)
+
+    def _after(self, batch: Batch) -> None:
+        for shard, writes in batch.shards.items():
+            self._watermarks.reached(shard, self._own.holds[shard].next_offset)
+            for saga_no, (saga_id, wake_us) in writes.wakes.items():
+                self._wakeups.set(saga_no, saga_id, shard, wake_us)
+            for saga_id, step in writes.steps:
+                self._start_step(saga_id, step)
+        for saga_id in self._turns.take_ended():
+            self._cache.drop(saga_id)
+
+
+def _awaited(row: SagaRow, seq: int, attempt: int) -> StepEnd:
+    return StepEnd(
+        key=(row.identity.key(seq), attempt),
+        saga_no=row.saga_no,
+        saga_id=row.id,
+        shard=row.shard,
+        seq=seq,
+        attempt=attempt,
+    )

@@ -1,0 +1,191 @@
+"""Makes the calls to the outside: concurrently, one at a time for each key, within each handler's own limit.
+
+The order for one call: a place in the bulkhead, the breaker's permit, the lookup if an earlier end is unknown, a look
+at the deadline last thing, the call under its timeout. A process that was stopped in between finds its deadline passed
+and calls nobody: somebody else may have taken the row.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from opentelemetry import trace
+
+from orchestrator.participant import inbox, spans
+from orchestrator.participant.breaker import Permit, Refused
+from orchestrator.participant.connection import Lane
+from orchestrator.participant.external import Call
+from orchestrator.participant.outcomes import (
+    Ended,
+    Lost,
+    Outcome,
+    Postponed,
+    RecheckFailed,
+    UndoPostponed,
+)
+from orchestrator.participant.outside import outcome_of
+from orchestrator.participant.service import LOG, Service
+from orchestrator.participant.waiting import all_ended
+from orchestrator.problems import Problem
+
+CALLS_WAITING_MAX = 500  # more are left in Kafka
+RENEW_S = 1.0  # how often calls that wait for a place move their deadline on: well below HOLD_SLACK_S
+
+
+class Bulkheads:
+    """How many calls of each handler are out at once."""
+
+    def __init__(self) -> None:
+        self._places: dict[int, asyncio.Semaphore] = {}
+
+    def place(self, owner: object, concurrency: int) -> asyncio.Semaphore:
+        """The semaphore of a handler."""
+        return self._places.setdefault(id(owner), asyncio.Semaphore(concurrency))
+
+
+class Calls:
+    """All calls of this process."""
+
+    def __init__(self, service: Service, renewals: Lane, ended: Callable[[Ended], None]) -> None:
+        self._service = service
+        self._renewals = renewals
+        self._ended = ended
+        self._bulkheads = Bulkheads()
+        self._keys: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._key_users: defaultdict[str, int] = defaultdict(int)
+        self._waiting: dict[tuple[str, int], Call] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def waiting(self) -> int:
+        """Calls that have no place yet."""
+        return len(self._waiting)
+
+    @property
+    def under_way(self) -> int:
+        """All calls, waiting or out."""
+        return len(self._tasks)
+
+    def start(self, call: Call) -> None:
+        """Make a call whose run is committed."""
+        self._waiting[call.key, call.run] = call
+        task = asyncio.create_task(self._make(call), name=f"{call.kind} {call.key}")
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    async def drain(self, seconds: float) -> None:
+        """Let calls end; those that take longer are given up, and the next scan of their rows finds out."""
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=seconds)
+        await all_ended(list(self._tasks))
+
+    async def keep_waiting(self) -> None:
+        """Until cancelled: a call that waits for a place keeps its row as long as this process is alive."""
+        while True:
+            await asyncio.sleep(RENEW_S)
+            if not self._waiting:
+                continue
+            try:
+                await self._renew(list(self._waiting.values()))
+            except Exception as error:
+                LOG.warning("%s: deadlines of waiting calls not renewed: %s", self._service.name, error)
+
+    async def _renew(self, calls: list[Call]) -> None:
+        anchor = time.monotonic()
+        params = ([c.key for c in calls], [c.run for c in calls], [c.hold_s for c in calls])
+        held = set(await self._renewals.execute(inbox.RENEW, params))
+        for call in calls:
+            mark = (call.key, call.run)
+            if mark in self._waiting and mark in held:
+                self._waiting[mark] = replace(call, give_up_at=anchor + call.hold_s)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # The row is still `running`: its deadline passes and a scan looks the outcome up.
+            LOG.error("%s: call %s ended without an outcome", self._service.name, task.get_name(), exc_info=error)
+
+    async def _make(self, call: Call) -> None:
+        mark = (call.key, call.run)
+        try:
+            async with self._alone(call.key), self._bulkheads.place(call.handler, call.options.concurrency):
+                call = self._waiting.pop(mark)
+                outcome = await self._guarded(call)
+        finally:
+            self._waiting.pop(mark, None)
+        self._ended(Ended(call, outcome))
+
+    @asynccontextmanager
+    async def _alone(self, key: str) -> AsyncIterator[None]:
+        self._key_users[key] += 1
+        try:
+            async with self._keys[key]:
+                yield
+        finally:
+            self._key_users[key] -= 1
+            if not self._key_users[key]:
+                del self._key_users[key], self._keys[key]
+
+    async def _guarded(self, call: Call) -> Outcome:
+        """With the breaker's permit, and the breaker told how it went."""
+        breaker = self._service.breaker_of(call.options)
+        if breaker is None:
+            return await self._traced(call)
+        try:
+            permit = await breaker.permit(call.hold_s)
+        except Refused as refused:
+            return _refused(call, refused)
+        error: BaseException | None = None
+        try:
+            outcome = await self._traced(call)
+            error = outcome.error
+            return outcome
+        except BaseException as unexpected:
+            error = unexpected
+            raise
+        finally:
+            await self._tell(breaker.ended(permit, error), permit)
+
+    async def _tell(self, telling: Coroutine[Any, Any, None], permit: Permit) -> None:
+        try:
+            await telling
+        except Exception as error:
+            # Known here; the table hears it at the next refresh, and a trial permit runs out by itself.
+            LOG.warning("%s: breaker%s not stored: %s", self._service.name, " trial" if permit.trial else "", error)
+
+    async def _traced(self, call: Call) -> Outcome:
+        name = {"do": "process", "resolve": "look up", "undo": "undo", "recheck": "look up"}[call.kind]
+        attributes = spans.process_attributes(
+            self._service.command_topic,
+            self._service.name,
+            key=call.saga_id,
+            more={"amends.operation_key": call.key, "amends.attempt": call.attempt},
+        )
+        span_name = f"{name} {call.handler.command.__wire_name__}"
+        with spans.handling(span_name, call.traceparent, attributes, undone_of=call.undone_of):
+            outcome = await outcome_of(self._service, call)
+            problem = getattr(outcome, "problem", None)
+            if problem is not None:
+                span = trace.get_current_span()
+                span.set_attribute("amends.outcome", type(outcome).__name__)
+                spans.fail(span, outcome.error or Exception(problem.type))
+            return outcome
+
+
+def _refused(call: Call, refused: Refused) -> Outcome:
+    problem = Problem(
+        kind="transient", type="BreakerOpen", text=str(refused), effect="none", retry_after_s=refused.retry_after_s
+    )
+    match call.kind:
+        case "do":
+            return Postponed(problem=problem)
+        case "resolve":
+            return Lost(problem=replace(problem, effect="unknown"))
+        case "undo":
+            return UndoPostponed(problem=problem)
+        case "recheck":
+            return RecheckFailed()

@@ -1,0 +1,215 @@
+"""Table amends.inbox: rows are locked by key in one statement, changed in memory, and stored in one statement.
+
+Locks are taken in the order of the keys, so two batches that meet wait for each other but never in a circle. A key
+without a row gets one in state `absent` first, because a row that is not there can't be locked; what is still `absent`
+at the end goes again.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, LiteralString
+
+from psycopg.rows import tuple_row
+
+from orchestrator import limits
+from orchestrator.participant.inbox_states import InboxRow, State
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
+NO_TIME = datetime.fromtimestamp(0, UTC)
+
+_COLUMNS: LiteralString = """
+    key, state, in_doubt, recheck, service, saga_id, type, body_hash, body, attempt, errors, run, deadline, due_at,
+    quiet_at, reply, recorded, undo_recorded, problem, problem_type, problem_text, reply_to, nonce, traceparent,
+    undo_attempt, undo_traceparent, settled, expires_at, created_at
+"""
+_INSERT: LiteralString = """
+    INSERT INTO amends.inbox (key, service, saga_id, type, body_hash, reply_to, nonce, traceparent, expires_at)
+    SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %b::bytea[], %s::text[], %s::text[],
+        %s::text[], %s::timestamptz[]) AS r(key, service, saga_id, type, body_hash, reply_to, nonce, traceparent, at)
+    ORDER BY key
+    ON CONFLICT (key) DO NOTHING
+"""
+_LOCK: LiteralString = f"""
+    SELECT {_COLUMNS} FROM amends.inbox WHERE key = ANY(%s) ORDER BY key FOR UPDATE
+"""
+_STORE: LiteralString = """
+    UPDATE amends.inbox AS i
+    SET state = r.state, in_doubt = r.in_doubt, recheck = r.recheck, body = r.body, attempt = r.attempt,
+        errors = r.errors, run = r.run, deadline = r.deadline, due_at = r.due_at, quiet_at = r.quiet_at,
+        reply = r.reply, recorded = r.recorded, undo_recorded = r.undo_recorded, problem = r.problem,
+        problem_type = r.problem_type, problem_text = r.problem_text, reply_to = r.reply_to, nonce = r.nonce,
+        undo_attempt = r.undo_attempt, undo_traceparent = r.undo_traceparent, settled = r.settled,
+        expires_at = r.expires_at, updated_at = clock_timestamp()
+    FROM unnest(%s::text[], %s::text[], %s::bool[], %s::bool[], %b::bytea[], %s::int[], %s::int[], %s::int[],
+        %s::timestamptz[], %s::timestamptz[], %s::timestamptz[], %b::bytea[], %s::bool[], %s::bool[], %b::bytea[],
+        %s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %s::text[], %s::bool[], %s::timestamptz[])
+        AS r(key, state, in_doubt, recheck, body, attempt, errors, run, deadline, due_at, quiet_at, reply, recorded,
+        undo_recorded, problem, problem_type, problem_text, reply_to, nonce, undo_attempt, undo_traceparent, settled,
+        expires_at)
+    WHERE i.key = r.key
+"""
+_FORGET: LiteralString = "DELETE FROM amends.inbox WHERE key = ANY(%s) AND state = 'absent'"
+_DUE: LiteralString = f"""
+    SELECT {_COLUMNS} FROM amends.inbox
+    WHERE service = %s AND due_at <= clock_timestamp()
+    ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED
+"""
+# A queued call is not begun yet: its deadline moves on as long as its process lives and still holds the row.
+RENEW: LiteralString = """
+    WITH mine AS (
+        SELECT i.key, r.hold_s
+        FROM amends.inbox i JOIN unnest(%s::text[], %s::int[], %s::float8[]) AS r(key, run, hold_s)
+            ON i.key = r.key AND i.run = r.run
+        WHERE i.state IN ('running', 'undoing') AND i.deadline > clock_timestamp()
+        ORDER BY i.key FOR UPDATE OF i
+    )
+    UPDATE amends.inbox AS i
+    SET deadline = clock_timestamp() + make_interval(secs => mine.hold_s),
+        due_at = clock_timestamp() + make_interval(secs => mine.hold_s)
+    FROM mine WHERE i.key = mine.key
+    RETURNING i.key, i.run
+"""
+# Settled and past every expiry, so that nothing old can come and meet an empty inbox; or past the horizon, which the
+# undo's age is compared with. Never while somebody is outside or a second lookup is due, nor while the operation is
+# open: what `retryable` knows about earlier attempts is needed by the next one.
+PURGE: LiteralString = """
+    DELETE FROM amends.inbox WHERE key IN (
+        SELECT key FROM amends.inbox
+        WHERE due_at IS NULL
+          AND ((settled AND expires_at < clock_timestamp())
+            OR (created_at < clock_timestamp() - make_interval(secs => %s) AND state <> 'retryable'))
+        LIMIT %s FOR UPDATE SKIP LOCKED)
+    RETURNING key
+"""
+_CLOCK: LiteralString = "SELECT clock_timestamp()"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One row of the inbox. `row` is what the state machine sees."""
+
+    row: InboxRow
+    service: str
+    saga_id: str
+    type: str
+    body_hash: bytes
+    body: bytes | None = None
+    attempt: int = 0
+    errors: int = 0
+    run: int = 0
+    deadline: datetime | None = None
+    due_at: datetime | None = None
+    quiet_at: datetime | None = None
+    reply: bytes | None = None
+    recorded: bool = False
+    undo_recorded: bool = False
+    problem: bytes | None = None
+    problem_type: str | None = None
+    problem_text: str | None = None
+    reply_to: str
+    nonce: str
+    traceparent: str | None = None
+    undo_attempt: int = 0
+    undo_traceparent: str | None = None
+    settled: bool = False
+    expires_at: datetime
+    created_at: datetime | None = None
+
+    @property
+    def key(self) -> str:
+        return self.row.key
+
+    @property
+    def state(self) -> State:
+        return self.row.state
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """The rows of a transaction, and the database's time."""
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    now: datetime = NO_TIME
+
+
+async def lock(connection: "AsyncConnection[Any]", wanted: Sequence[Entry], also: Iterable[str] = ()) -> Locked:
+    """Lock the rows of `wanted`, made where there are none, and those of the keys in `also` that exist."""
+    fresh = {entry.key: entry for entry in reversed(wanted)}
+    keys = sorted({*fresh, *also})
+    cursor = connection.cursor(row_factory=tuple_row)
+    async with connection.pipeline():
+        if fresh:
+            await cursor.execute(_INSERT, _insert_params(list(fresh.values())))
+        rows = connection.cursor(row_factory=tuple_row)
+        await rows.execute(_LOCK, (keys,))
+        clock = connection.cursor(row_factory=tuple_row)
+        await clock.execute(_CLOCK)
+    return Locked({entry.key: entry for entry in map(_entry, await rows.fetchall())}, await _time(clock))
+
+
+async def due(connection: "AsyncConnection[Any]", service: str, rows_max: int) -> Locked:
+    """Lock the rows that a scan has to look at, as far as nobody else has them."""
+    rows = await connection.cursor(row_factory=tuple_row).execute(_DUE, (service, rows_max))
+    entries = {entry.key: entry for entry in map(_entry, await rows.fetchall())}
+    clock = await connection.cursor(row_factory=tuple_row).execute(_CLOCK)
+    return Locked(entries, await _time(clock))
+
+
+async def store(connection: "AsyncConnection[Any]", entries: Sequence[Entry], locked: Iterable[str]) -> None:
+    """Write what changed; rows that are `absent` after all go again."""
+    stored = [entry for entry in entries if entry.state != "absent"]
+    if stored:
+        await connection.execute(_STORE, _store_params(stored))
+    stored_keys = {entry.key for entry in stored}
+    if absent := [key for key in locked if key not in stored_keys]:
+        await connection.execute(_FORGET, (absent,))
+
+
+async def purge(connection: "AsyncConnection[Any]", rows_max: int, horizon_s: float = limits.INBOX_HORIZON_S) -> int:
+    """Delete rows that nothing can ask for any more; how many."""
+    cursor = await connection.execute(PURGE, (horizon_s, rows_max))
+    return cursor.rowcount
+
+
+async def _time(cursor: Any) -> datetime:
+    found = await cursor.fetchone()
+    assert isinstance(found[0], datetime)
+    return found[0]
+
+
+def _entry(values: Sequence[Any]) -> Entry:
+    key, state, in_doubt, recheck, *rest = values
+    names = Entry.__slots__[1:]
+    return Entry(row=InboxRow(key, state, in_doubt, recheck), **dict(zip(names, rest, strict=True)))
+
+
+def _insert_params(entries: Sequence[Entry]) -> tuple[list[Any], ...]:
+    return (
+        [e.key for e in entries],
+        [e.service for e in entries],
+        [e.saga_id for e in entries],
+        [e.type for e in entries],
+        [e.body_hash for e in entries],
+        [e.reply_to for e in entries],
+        [e.nonce for e in entries],
+        [e.traceparent for e in entries],
+        [e.expires_at for e in entries],
+    )
+
+
+def _store_params(entries: Sequence[Entry]) -> tuple[list[Any], ...]:
+    names = (
+        *("body", "attempt", "errors", "run", "deadline", "due_at", "quiet_at", "reply", "recorded", "undo_recorded"),
+        *("problem", "problem_type", "problem_text", "reply_to", "nonce", "undo_attempt", "undo_traceparent"),
+        *("settled", "expires_at"),
+    )
+    return (
+        [e.key for e in entries],
+        [e.state for e in entries],
+        [e.row.in_doubt for e in entries],
+        [e.row.recheck for e in entries],
+        *([getattr(e, name) for e in entries] for name in names),
+    )

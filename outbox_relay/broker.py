@@ -1,0 +1,42 @@
+"""Topics as the broker describes them: how many partitions, and which id."""
+
+from collections.abc import Collection, Mapping
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+
+from outbox_relay.topics import Topic
+
+ANSWER_S = 5.0
+
+
+class Broker:
+    """Asks; blocks up to ANSWER_S. Raises KafkaException when there is no answer."""
+
+    def __init__(self, bootstrap_servers: str, client_id: str, config: Mapping[str, str] | None = None) -> None:
+        self._admin = AdminClient(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "client.id": client_id,
+                "reconnect.backoff.ms": 50,
+                "reconnect.backoff.max.ms": 1_000,
+                "log_level": 3,  # the producer beside it says the same
+                **(config or {}),
+            }
+        )
+
+    def describe(self, names: Collection[str]) -> dict[str, Topic]:
+        """The topics that exist, by name; a name that is missing here does not exist."""
+        if not names:
+            return {}
+        asked = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=ANSWER_S)
+        found: dict[str, Topic] = {}
+        for name, future in asked.items():
+            try:
+                described = future.result(ANSWER_S * 2)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise
+            else:
+                found[name] = Topic(name, len(described.partitions), str(described.topic_id))
+        return found

@@ -1,0 +1,129 @@
+"""Keep house while we hold the lease, on a thread of its own: it asks Kafka, and may wait for the answer.
+
+Refreshes amends.topics, makes and drops the partitions of outbox_sent, puts rows of a lost topic back, sees that a
+redrive is asked for, and watches the WAL that the slot keeps.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from confluent_kafka import KafkaException
+
+from outbox_relay import dead, sent, slot, topics
+from outbox_relay.broker import Broker
+from outbox_relay.limits import KEEP_HOUSE_S, RESTART_MAX_S, TOPICS_REFRESH_S
+from outbox_relay.postgres import Session, connect
+
+log = logging.getLogger("outbox_relay")
+
+PARTITIONS_EVERY_S = 3_600.0
+LOST_ROWS_EVERY_S = 60.0
+WAL_RETAINED_WARN_BYTES = 1024 * 1024 * 1024
+
+
+class House(threading.Thread):
+    """`topic_ids`: as the broker last said. `redrive_asked`: set by us, cleared by the sender when it is done."""
+
+    def __init__(self, database_url: str, name: str, broker: Broker, adopt: Callable[[Session], None]) -> None:
+        super().__init__(name=f"outbox-house-{name}", daemon=True)
+        self.topic_ids: dict[str, str | None] = {}
+        self.redrive_asked = threading.Event()
+        self.report: dict[str, Any] = {}
+        self._url, self._broker, self._adopt = database_url, broker, adopt
+        self._stop_asked = threading.Event()
+        self._missing: frozenset[str] = frozenset()
+        self._due = {"partitions": 0.0, "topics": 0.0, "lost": 0.0}
+
+    def start_from(self, session: Session) -> None:
+        """Begin with the topic ids that were stored last: an old one is safe, its rows would go out twice."""
+        self.topic_ids = {name: topic_id for name, _count, topic_id in session.execute(topics.SELECT).fetchall()}
+        self.start()
+
+    def close(self) -> None:
+        """Stop; a question that the broker does not answer is left behind."""
+        self._stop_asked.set()
+        self.join(KEEP_HOUSE_S)
+
+    def run(self) -> None:
+        """Go on over whatever fails: the next round tries again."""
+        pause_s = KEEP_HOUSE_S
+        while not self._stop_asked.is_set():
+            try:
+                with connect(self._url, "house", "lock_timeout=1s", "statement_timeout=30s") as session:
+                    self._adopt(session)
+                    while not self._stop_asked.is_set():
+                        self._round(session)
+                        pause_s = KEEP_HOUSE_S
+                        self._stop_asked.wait(KEEP_HOUSE_S)
+            except psycopg.Error as error:
+                log.warning("%s: %s; trying again in %.1f s", self.name, str(error).strip(), pause_s)
+                self._stop_asked.wait(pause_s)
+                pause_s = min(pause_s * 2, RESTART_MAX_S)
+
+    def _round(self, session: Session) -> None:
+        if self._is_due("partitions", PARTITIONS_EVERY_S):
+            session.execute(sent.PARTITIONS, sent.partitions_params())
+        if self._is_due("topics", TOPICS_REFRESH_S):
+            self._refresh(session)
+            self._watch_slot(session)
+        if session.execute(dead.ASKED).fetchall()[0][0]:
+            self.redrive_asked.set()
+
+    def _is_due(self, what: str, every_s: float) -> bool:
+        now = time.monotonic()
+        if now < self._due[what]:
+            return False
+        self._due[what] = now + every_s
+        return True
+
+    def _refresh(self, session: Session) -> None:
+        known = {name: topic_id for name, _count, topic_id in session.execute(topics.SELECT).fetchall()}
+        try:
+            found = self._broker.describe(known)
+        except (KafkaException, TimeoutError) as error:
+            self.report["broker"] = str(error)
+            log.warning("%s: no word from Kafka about the topics: %s", self.name, error)
+            return
+        self.report.pop("broker", None)
+        session.execute(topics.UPSERT, topics.upsert_params(found))
+        changed = [n for n, t in found.items() if known[n] is not None and known[n] != t.topic_id]
+        for name in changed:
+            log.warning(
+                "%s: topic %s was made again (id %s, was %s)", self.name, name, found[name].topic_id, known[name]
+            )
+        self.topic_ids = {name: topic.topic_id for name, topic in found.items()}
+        self._tell_missing(frozenset(known) - frozenset(found))
+        session.execute(dead.ASK_FOR_FOUND, ([*found], [topic.partitions for topic in found.values()]))
+        # Not only when the id has just changed: the ack of a lost topic may be booked after that [M5].
+        if self._is_due("lost", LOST_ROWS_EVERY_S) or changed:
+            self._resend_lost(session)
+
+    def _tell_missing(self, missing: frozenset[str]) -> None:
+        for name in missing - self._missing:
+            log.warning(
+                "%s: topic %s is in amends.topics but not in Kafka; its rows go to amends.outbox_dead until it is made",
+                self.name,
+                name,
+            )
+        self._missing = missing
+        self.report["topics_missing"] = sorted(missing)
+
+    def _resend_lost(self, session: Session) -> None:
+        for name, topic_id in self.topic_ids.items():
+            if topic_id is not None and (count := sent.resend_lost(session, name, topic_id)):
+                log.warning("%s: %d rows had been sent to a lost topic %s; they go out again", self.name, count, name)
+
+    def _watch_slot(self, session: Session) -> None:
+        found = slot.status(session, slot.name_of(session))
+        self.report["wal_retained_bytes"] = found.retained_bytes if found else 0
+        if found and found.retained_bytes > WAL_RETAINED_WARN_BYTES:
+            log.warning(
+                "%s: the slot keeps %.1f GB of WAL. Is a transaction open for hours? See pg_stat_activity, and set "
+                "max_slot_wal_keep_size: the relay makes a lost slot again by itself.",
+                self.name,
+                found.retained_bytes / 1e9,
+            )

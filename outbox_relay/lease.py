@@ -1,0 +1,186 @@
+"""Table amends.relay_lease: one sender a database, whatever its mode.
+
+The advisory lock of the holder's session decides; it ends with the session, so a killed relay is replaced at once. A
+stopped process keeps its session and so its lock: the others see that its beat stands still, end its sessions, and
+take the lock. Time is each process's own monotonic clock. The holder counts from before its beat was written, the
+others from after they read it: so the holder's time is over first. A message lives shorter than the lease, and nothing
+is given to the producer in the lease's last part: what a stopped holder had in its queue is dead when it wakes up.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, LiteralString
+from uuid import uuid4
+
+import psycopg
+
+from outbox_relay.limits import BEAT_S, LEASE_S, PROMPT_ANSWER_S, RESTART_MAX_S, SEND_WINDOW_S, STANDBY_LOOK_S
+from outbox_relay.postgres import Session, connect
+
+log = logging.getLogger("outbox_relay")
+
+# Advisory locks are per database; these two numbers are "amends" and "relay" in spirit only.
+TRY_LOCK: LiteralString = "SELECT pg_try_advisory_lock(1634559342, 1)"
+READ: LiteralString = "SELECT epoch, beat, name, holder::text FROM amends.relay_lease"
+TAKE: LiteralString = """
+    UPDATE amends.relay_lease
+    SET epoch = epoch + 1, holder = %s, name = %s, beat = beat + 1, state = 'starting', health = '{}', backends = '[]',
+        taken_at = now(), beat_at = now()
+    RETURNING epoch
+"""
+BEAT: LiteralString = """
+    UPDATE amends.relay_lease
+    SET beat = beat + 1, beat_at = now(), state = %s, health = %s::jsonb, backends = %s::jsonb
+    WHERE epoch = %s AND holder = %s
+    RETURNING beat
+"""
+GIVE_BACK: LiteralString = """
+    UPDATE amends.relay_lease SET holder = NULL, state = 'stopped', backends = '[]', beat = beat + 1, beat_at = now()
+    WHERE epoch = %s AND holder = %s
+"""
+# Our own session is never among them: it does not hold the lock. A pid may have been given to somebody else since.
+END_SESSIONS: LiteralString = """
+    SELECT pg_terminate_backend(a.pid)
+    FROM amends.relay_lease l
+    CROSS JOIN LATERAL jsonb_to_recordset(l.backends) AS b(pid int, start text)
+    JOIN pg_stat_activity a ON a.pid = b.pid AND extract(epoch FROM a.backend_start)::text = b.start
+    UNION ALL
+    SELECT pg_terminate_backend(k.pid) FROM pg_locks k
+    WHERE k.locktype = 'advisory' AND k.granted AND k.classid = 1634559342 AND k.objid = 1
+      AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+OWN_BACKEND: LiteralString = """
+    SELECT pid, extract(epoch FROM backend_start)::text FROM pg_stat_activity WHERE pid = pg_backend_pid()
+"""
+
+
+@dataclass(slots=True)
+class Watch:
+    """What a standby has seen of the holder. Only a database that answers promptly all the while expires anybody."""
+
+    beat: tuple[int, int] | None = None
+    since: float = 0.0
+    answered: float = 0.0
+
+    def expired(self, beat: tuple[int, int], asked: float, now: float) -> bool:
+        """Take in (epoch, beat) as read between `asked` and `now`; tell whether it has stood still for the lease."""
+        prompt = now - asked <= PROMPT_ANSWER_S and asked - self.answered <= PROMPT_ANSWER_S
+        if beat != self.beat or not prompt:
+            self.beat, self.since = beat, now
+        self.answered = now
+        return asked - self.since >= LEASE_S
+
+
+class Lease:
+    """Waits for the lease, then holds it, on a thread and a session of its own.
+
+    `held` goes on until the session or the row is lost; `may_send_until` is a monotonic time.
+    """
+
+    def __init__(self, database_url: str, name: str, report: Callable[[], tuple[str, Mapping[str, Any]]]) -> None:
+        self.held = threading.Event()
+        self.epoch = 0
+        self.may_send_until = 0.0
+        self._url, self._name, self._report = database_url, name, report
+        self._holder = str(uuid4())
+        self._backends: dict[int, str] = {}
+        self._stop = threading.Event()
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name=f"outbox-lease-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to wait for it."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Give it back, so that a standby has it at once."""
+        self._stop.set()
+        with self._changed:
+            self._changed.notify_all()
+        self._thread.join()
+
+    def lose(self) -> None:
+        """Called by the sender after an error of its own: let go, so that whoever can work does."""
+        self.held.clear()
+        with self._changed:
+            self._changed.notify_all()
+
+    def adopt(self, session: Session) -> None:
+        """Name a session that works for this holder: it is ended with it."""
+        [(pid, start)] = session.execute(OWN_BACKEND).fetchall()
+        self._backends[pid] = start
+
+    def _run(self) -> None:
+        pause_s = BEAT_S
+        while not self._stop.is_set():
+            try:
+                with connect(self._url, "lease", "statement_timeout=4s", "lock_timeout=2s") as session:
+                    self._wait(session)
+                    pause_s = BEAT_S
+                    if not self._stop.is_set():
+                        self._hold(session)
+                        self._stop.wait(BEAT_S)  # somebody else may do better
+            except psycopg.Error as error:
+                log.warning("relay %s: no lease: %s. Trying again in %.1f s.", self._name, _short(error), pause_s)
+                self.held.clear()
+                self._stop.wait(pause_s)
+                pause_s = min(pause_s * 2, RESTART_MAX_S)
+            finally:
+                self.held.clear()
+
+    def _wait(self, session: Session) -> None:
+        watch = Watch()
+        while not self._stop.is_set() and not _taken(session):
+            asked = time.monotonic()
+            epoch, beat, name, holder = session.execute(READ).fetchall()[0]
+            if watch.expired((epoch, beat), asked, time.monotonic()):
+                log.warning(
+                    "relay %s: %s (%s) has not moved for %.0f s; taking over", self._name, name, holder, LEASE_S
+                )
+                session.execute(END_SESSIONS)
+                watch = Watch()
+            self._stop.wait(STANDBY_LOOK_S)
+
+    def _hold(self, session: Session) -> None:
+        asked = time.monotonic()
+        [(self.epoch,)] = session.execute(TAKE, (self._holder, self._name)).fetchall()
+        session.execute(
+            "SET synchronous_commit = off"
+        )  # a lost beat costs nothing, a slow replica would cost the lease
+        self._backends.clear()
+        self.adopt(session)
+        self.may_send_until = asked + SEND_WINDOW_S
+        self.held.set()
+        log.info("relay %s: has the lease, epoch %d", self._name, self.epoch)
+        while self.held.is_set() and not self._stop.is_set():
+            self._beat(session)
+            with self._changed:
+                self._changed.wait(BEAT_S)
+        if self.held.is_set():
+            session.execute(GIVE_BACK, (self.epoch, self._holder))
+        with suppress(psycopg.Error):
+            session.execute("SELECT pg_advisory_unlock_all()")
+
+    def _beat(self, session: Session) -> None:
+        asked = time.monotonic()
+        state, health = self._report()
+        backends = json.dumps([{"pid": pid, "start": start} for pid, start in list(self._backends.items())])
+        values = (state, json.dumps(health), backends, self.epoch, self._holder)
+        if session.execute(BEAT, values).fetchone() is None:
+            log.warning("relay %s: deposed, the lease has another holder", self._name)
+            self.held.clear()
+            return
+        self.may_send_until = asked + SEND_WINDOW_S
+
+
+def _taken(session: Session) -> bool:
+    return bool(session.execute(TRY_LOCK).fetchall()[0][0])
+
+
+def _short(error: psycopg.Error) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

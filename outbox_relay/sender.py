@@ -1,0 +1,302 @@
+"""One tenure of the lease: rows from the table or the stream, to Kafka, and out of the table after the ack.
+
+    polling:    look at the table, send what it shows; the stream, if there is one, is only listened to
+    streaming:  send what the stream tells
+    polling -> streaming   one look showed everything, also all that the stream had told before it
+    streaming -> polling   rows were shed, the stream broke or has a new slot, a delivery failed, a redrive
+
+Nothing here waits for Kafka or for the stream. On any delivery failure all that was sent and not answered is given up
+at once, so that no later row passes an earlier one, and the table is read again.
+"""
+
+import logging
+import select
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias
+
+from outbox_relay import dead
+from outbox_relay.catching_up import CatchingUp
+from outbox_relay.deleter import Acked, Dead, Deleter, Scope
+from outbox_relay.held import Held
+from outbox_relay.house import House
+from outbox_relay.lease import Lease
+from outbox_relay.limits import (
+    CONFIRM_S,
+    DELIVERY_STALL_S,
+    HOLD_BACK_S,
+    POLL_BUSY_S,
+    POLL_IDLE_S,
+    RESTART_FIRST_S,
+    RESTART_MAX_S,
+    SCAN_ROWS_MAX,
+    STOP_S,
+)
+from outbox_relay.polling import TableReader
+from outbox_relay.postgres import Session
+from outbox_relay.publisher import Failed, Publisher, QueueFull, Refused
+from outbox_relay.replication import Stream
+from outbox_relay.snapshot import current
+from outbox_relay.wake import Wake
+
+log = logging.getLogger("outbox_relay")
+
+Mode: TypeAlias = Literal["polling", "streaming"]
+STOCK_S = 0.5
+HEAR_S = 0.005  # how often the producer is asked for acks while it owes some
+
+
+class Sender:
+    """Runs until the lease is lost or `stopping` says so. `stream` None: polling is all there is."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        lease: Lease,
+        session: Session,
+        publisher: Publisher,
+        deleter: Deleter,
+        house: House,
+        stream: Stream | None,
+        wake: Wake,
+    ) -> None:
+        self.mode: Mode = "polling"
+        self.health: Mapping[str, Any] = {}  # how it is; replaced, never changed, so that other threads may read it
+        self._name, self._lease, self._session, self._wake = name, lease, session, wake
+        self._publisher, self._deleter, self._house, self._stream = publisher, deleter, house, stream
+        self._reader = TableReader(session)
+        self._held = Held()
+        self._parked = dead.Parked()
+        self._catching_up = CatchingUp()
+        self._suspects: set[int] = set()
+        self._look_at = 0.0
+        self._stock_at = 0.0
+        self._idle_s = POLL_BUSY_S
+        self._confirm_at = 0.0
+        self._pause_s = RESTART_FIRST_S
+        self._counts = {"sent": 0, "failed": 0, "dead": 0, "drains": 0}
+        self._error: str | None = None
+
+    def run(self, stopping: Callable[[], bool]) -> None:
+        """Send. psycopg.Error: our own session is lost; whoever called begins a new tenure."""
+        self._parked.load(self._session)
+        while self._lease.held.is_set() and not stopping():
+            self._take_stock()
+            self._hear()
+            if self._house.redrive_asked.is_set():
+                self._redrive_when_quiet()
+            elif self.mode == "polling":
+                self._poll()
+            else:
+                self._listen()
+            self._dispatch()
+            self._wait()
+        if self._lease.held.is_set():
+            self._finish()
+
+    def _take_stock(self) -> None:
+        now = time.monotonic()
+        if now < self._stock_at:
+            return
+        self._stock_at = now + STOCK_S
+        oldest = self._held.oldest_sent_at()
+        self.health = {
+            **self._counts,
+            "waiting": len(self._held.waiting),
+            "in_flight": len(self._held.sent),
+            "in_flight_s": round(now - oldest, 3) if oldest is not None else 0,
+            "leaving": len(self._held.known) - len(self._held.waiting) - len(self._held.sent),
+            "floor": self._reader.floor.value,
+            "parked_keys": len(self._parked.keys),
+            "parked_topics": sorted(self._parked.topics),
+            "slot": self._stream.state if self._stream else None,
+            "error": self._error,
+        }
+
+    # -- what comes back -------------------------------------------------------------------------------------------
+
+    def _hear(self) -> None:
+        done = self._deleter.done
+        self._held.gone([done.popleft() for _ in range(len(done))])
+        heard = self._publisher.hear()
+        self._acked(heard.acked)
+        for failed in heard.failed:
+            self._failed(failed)
+        again = [failed.error for failed in heard.failed if failed.verdict in ("again", "key")]
+        if again or heard.broken:
+            self._start_over(again[0] if again else str(heard.broken))
+        oldest = self._held.oldest_sent_at()
+        if oldest is not None and time.monotonic() - oldest > DELIVERY_STALL_S:
+            self._start_over(f"no answer from Kafka for {DELIVERY_STALL_S:.0f} s")
+
+    def _acked(self, seqs: list[int]) -> None:
+        left = [(seq, self._held.leave(seq)) for seq in seqs]
+        self._deleter.put([Acked(seq, sent.item.lsn, sent.topic_id) for seq, sent in left if sent is not None])
+        if seqs:
+            self._counts["sent"] += len(seqs)
+            self._suspects.difference_update(seqs)
+            self._pause_s, self._error = RESTART_FIRST_S, None
+
+    def _failed(self, failed: Failed) -> None:
+        self._counts["failed"] += 1
+        if failed.verdict == "again":
+            return
+        alone = len(self._held.sent) == 1 or failed.seq in self._suspects
+        if failed.verdict == "key" and not alone:
+            # A batch fails as a whole, for the sake of one row: each of its rows is tried by itself.
+            self._suspects.add(failed.seq)
+        elif (sent := self._held.leave(failed.seq)) is not None:
+            self._bury(sent.item.row.seq, sent.item.lsn, failed.verdict, failed.error)
+            self._park(sent.item.row.topic, sent.item.row.key, failed.verdict, failed.error)
+
+    def _start_over(self, why: str) -> None:
+        """Purge, new producer, read the table again in its order: no row may pass one that failed."""
+        log.warning("relay %s: %s; %d rows will be sent again", self._name, why, len(self._held.sent))
+        self._error = why
+        self._acked(self._publisher.restart())
+        self._held.forget()
+        self._to_polling()
+        self._look_at = time.monotonic() + self._pause_s
+        self._pause_s = min(self._pause_s * 2, RESTART_MAX_S)
+
+    # -- what goes out ---------------------------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        waiting, sent = self._held.waiting, self._held.sent
+        ids = self._house.topic_ids
+        while waiting and not self._house.redrive_asked.is_set():
+            now, row = time.monotonic(), waiting[0].row
+            if self._parked.holds(row.topic, row.key):
+                item = self._held.leave_next()
+                self._bury(row.seq, item.lsn, "behind", "waits behind an earlier row of its key or topic")
+                continue
+            if now > self._lease.may_send_until or self._must_hold_back(now):
+                return
+            if self._suspects and sent and (row.seq in self._suspects or not self._suspects.isdisjoint(sent)):
+                return  # a suspect is sent alone
+            try:
+                self._publisher.send(row)
+            except QueueFull:
+                return
+            except Refused as refused:
+                self._refused(refused)
+                continue
+            self._held.send_next(now, ids.get(row.topic))
+
+    def _must_hold_back(self, now: float) -> bool:
+        oldest = self._held.oldest_sent_at()
+        return oldest is not None and now - oldest > HOLD_BACK_S
+
+    def _refused(self, refused: Refused) -> None:
+        if refused.verdict == "again":
+            self._start_over(str(refused))
+            return
+        item = self._held.leave_next()
+        self._bury(item.row.seq, item.lsn, refused.verdict, str(refused))
+        self._park(item.row.topic, item.row.key, refused.verdict, str(refused))
+
+    def _bury(self, seq: int, lsn: int, scope: Scope, error: str) -> None:
+        self._counts["dead"] += 1
+        self._suspects.discard(seq)
+        self._deleter.put([Dead(seq, lsn, scope, error)])
+
+    def _park(self, topic: str, key: str, verdict: str, error: str) -> None:
+        if self._parked.holds(topic, key):
+            return
+        if verdict == "key":
+            self._parked.keys.add((topic, key))
+        else:
+            self._parked.topics.add(topic)
+        log.error(
+            "relay %s: Kafka will never take a row for %s, key %r (%s); it is in amends.outbox_dead, and later rows of "
+            "its %s wait there behind it",
+            self._name,
+            topic,
+            key,
+            error,
+            "key" if verdict == "key" else "topic",
+        )
+
+    def _redrive_when_quiet(self) -> None:
+        """Nothing may be on its way while rows are put back under their old numbers."""
+        while self._held.waiting:
+            self._held.gone([self._held.leave_next().row.seq])
+        self._to_polling()
+        if self._held.sent or not self._deleter.idle():
+            return
+        count = self._session.execute(dead.REDRIVE).rowcount
+        log.warning("relay %s: %d dead rows go out again", self._name, count)
+        self._house.redrive_asked.clear()
+        self._parked.load(self._session)
+        self._reader.floor.reset()
+
+    # -- where rows come from --------------------------------------------------------------------------------------
+
+    def _poll(self) -> None:
+        rows_max = min(SCAN_ROWS_MAX, self._held.room)
+        if time.monotonic() < self._look_at or rows_max < min(SCAN_ROWS_MAX, len(self._held.known)):
+            return
+        taken = self._stream.take() if self._stream else None
+        if taken is not None:
+            self._catching_up.told(taken)  # before the look: all of it must be visible there
+        look = self._reader.look(self._held.known, rows_max)
+        self._counts["drains"] += 1
+        for row in look.rows:
+            self._held.take(row, 0)
+        self._catching_up.looked(look)
+        if self._stream is not None and taken is not None:
+            self._confirm()
+            if taken.live and self._catching_up.may_stream():
+                self.mode = "streaming"
+                log.info("relay %s: the table is drained, the stream goes on from there", self._name)
+        self._idle_s = POLL_BUSY_S if look.rows else min(self._idle_s * 1.5, POLL_IDLE_S)
+        self._look_at = time.monotonic() + (0.0 if look.more else self._idle_s)
+
+    def _listen(self) -> None:
+        assert self._stream is not None
+        if not self._held.room:
+            return  # it keeps what it hears up to a bound of its own, then sheds
+        taken = self._stream.take()
+        self._catching_up.told(taken)
+        if taken.gap or not taken.live:
+            log.warning("relay %s: %s; the table is read", self._name, "rows were shed" if taken.live else "no stream")
+            self._to_polling()
+            return
+        for told in taken.told:
+            for row in self._catching_up.new(told):
+                self._held.take(row, told.lsn)
+        self._catching_up.passed()
+        if time.monotonic() >= self._confirm_at:
+            if self._catching_up.owes_a_look:
+                self._catching_up.shown(current(self._session))
+            self._confirm()
+
+    def _confirm(self) -> None:
+        assert self._stream is not None
+        self._confirm_at = time.monotonic() + CONFIRM_S
+        self._stream.confirm(self._catching_up.confirmable)
+
+    def _to_polling(self) -> None:
+        self.mode = "polling"
+        self._look_at, self._idle_s = 0.0, POLL_BUSY_S
+
+    # -- waiting and ending ----------------------------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        wait_s = 0.25
+        if self.mode == "polling":
+            wait_s = min(wait_s, max(self._look_at - time.monotonic(), 0.0005))
+        if self._held.waiting:
+            wait_s = min(wait_s, 0.02)
+        if self._held.sent:
+            wait_s = min(wait_s, HEAR_S)
+        if select.select([self._wake.fd], [], [], wait_s)[0]:
+            self._wake.clear()
+
+    def _finish(self) -> None:
+        """Hear what the producer still owes, and delete it."""
+        deadline = time.monotonic() + STOP_S
+        while self._held.sent and time.monotonic() < min(deadline, self._lease.may_send_until + DELIVERY_STALL_S):
+            self._hear()
+            self._wait()

@@ -1,0 +1,85 @@
+"""The replication slot: what it is called, how it is made, how it is doing, and what is wrong with it.
+
+It is only a doorbell. If it is lost or invalidated it is dropped and made again, and the table is read: nothing hangs
+on what it remembered.
+"""
+
+from dataclasses import dataclass
+from typing import Any, LiteralString, Protocol
+
+from psycopg import sql
+
+from outbox_relay.postgres import Session
+
+# Slots are of the whole cluster, so each database has its own name for its one.
+NAME: LiteralString = "SELECT 'amends_relay_' || oid FROM pg_database WHERE datname = current_database()"
+STATUS: LiteralString = """
+    SELECT active_pid, coalesce(wal_status, 'lost'), confirmed_flush_lsn - '0/0'::pg_lsn,
+        coalesce(pg_current_wal_lsn() - restart_lsn, 0)::bigint
+    FROM pg_replication_slots WHERE slot_name = %s
+"""
+DROP: LiteralString = """
+    SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s AND NOT active
+"""
+END_READER: LiteralString = """
+    SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s AND active
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotStatus:
+    """A slot as Postgres sees it. `retained_bytes`: the WAL that is kept because of it."""
+
+    active_pid: int | None
+    lost: bool
+    confirmed: int
+    retained_bytes: int
+
+
+class Replication(Protocol):
+    """A replication connection that can run a command."""
+
+    def command(self, text: str) -> list[tuple[str | None, ...]]: ...
+
+
+def name_of(session: Session) -> str:
+    """The name of this database's slot."""
+    return str(session.execute(NAME).fetchall()[0][0])
+
+
+def status(session: Session, name: str) -> SlotStatus | None:
+    """How the slot is; None: there is none."""
+    found: tuple[Any, ...] | None = session.execute(STATUS, (name,)).fetchone()
+    if found is None:
+        return None
+    return SlotStatus(found[0], found[1] == "lost", int(found[2] or 0), int(found[3]))
+
+
+def create(replication: Replication, name: str) -> int:
+    """Make it over the replication protocol; return its first LSN: it tells what is committed from there on.
+
+    Blocks until every transaction that was running in the whole cluster has ended, while polling goes on.
+    No exported snapshot: it would show rows that polling has sent and deleted meanwhile.
+    """
+    quoted = sql.Identifier(name).as_string(None)
+    [(_name, point, _snapshot, _plugin)] = replication.command(
+        f"CREATE_REPLICATION_SLOT {quoted} LOGICAL pgoutput (SNAPSHOT 'nothing')"
+    )
+    assert point is not None
+    return parse_lsn(point)
+
+
+def drop(session: Session, name: str | None = None) -> bool:
+    """Drop this database's slot: no WAL is kept for it any more. False: there is none, or somebody reads it."""
+    return session.execute(DROP, (name or name_of(session),)).rowcount == 1
+
+
+def parse_lsn(text: str) -> int:
+    """`16/B374D848` as a number."""
+    high, low = text.split("/")
+    return (int(high, 16) << 32) | int(low, 16)
+
+
+def format_lsn(lsn: int) -> str:
+    """A number as `16/B374D848`."""
+    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"

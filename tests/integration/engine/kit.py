@@ -1,0 +1,187 @@
+"""A whole system for a test: relay, participants and orchestrators in this process, on one fresh database."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from orchestrator.contracts import messages
+from orchestrator.core.registry import Registry
+from orchestrator.core.saga_type import SagaType
+from orchestrator.engine.worker import Worker
+from orchestrator.messaging.topics import Topics
+from orchestrator.migrations.migrate import migrate
+from orchestrator.participant import Participant
+from orchestrator.participant.runner import Runner
+from orchestrator.settings import Settings
+from outbox_relay import Relay
+from tests.deadlines import deadline, eventually
+
+SHARDS = 4
+APP = "tests.integration.engine.program:app"
+
+
+@dataclass(frozen=True, slots=True)
+class _RunnerSettings:
+    database_url: str
+    kafka_bootstrap_servers: str
+    topic_prefix: str
+
+
+@dataclass(slots=True)
+class System:
+    """What the test talks to. `errors` are those that ended a part: a test that ends with one has failed."""
+
+    settings: Settings
+    stack: ExitStack
+    errors: list[BaseException] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return self.settings.database_url.get_secret_value()
+
+    def orchestrator(self, sagas: Sequence[SagaType[Any, Any]], name: str = "") -> Callable[[], None]:
+        """Start one more orchestrator; the function returned stops it as a planned stop does."""
+        stop = threading.Event()
+        worker = Worker(self.settings, Registry(sagas), name=name)
+        return self._thread(lambda: worker.run(stop), stop.set)
+
+    def orchestrator_process(self, *, failpoints: str | None = None, app: str = APP) -> "Process":
+        """One more orchestrator, as `amends orchestrator` runs it: to be killed, stopped and woken."""
+        environment = {
+            **os.environ,
+            "DATABASE_URL": self.url,
+            "KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers,
+            "AMENDS_TOPIC_PREFIX": self.settings.topic_prefix,
+        }
+        environment.pop("AMENDS_FAILPOINTS", None)
+        if failpoints is not None:
+            environment["AMENDS_FAILPOINTS"] = failpoints
+        process = Process((sys.executable, "-m", "orchestrator.cli", "orchestrator", app), environment)
+        self.stack.callback(process.end)
+        return process
+
+    def participants(self, participants: Sequence[Participant[Any]]) -> Callable[[], None]:
+        async def run(stop: asyncio.Event) -> None:
+            await asyncio.gather(*(Runner(p, used).run(stop) for p in participants))
+
+        used = _RunnerSettings(self.url, self.settings.kafka_bootstrap_servers, self.settings.topic_prefix)
+
+        return self._async_thread(run)
+
+    def relay(self) -> Callable[[], None]:
+        relay = Relay(database_url=self.url, kafka_bootstrap_servers=self.settings.kafka_bootstrap_servers)
+        return self._async_thread(relay.run)
+
+    def _async_thread(self, run: Callable[[asyncio.Event], Any]) -> Callable[[], None]:
+        loop, stop = asyncio.new_event_loop(), asyncio.Event()
+
+        def work() -> None:
+            asyncio.set_event_loop(loop)
+            loop.run_until_complete(run(stop))
+
+        return self._thread(work, lambda: loop.call_soon_threadsafe(stop.set))
+
+    def _thread(self, work: Callable[[], None], stop: Callable[[], object]) -> Callable[[], None]:
+        def guarded() -> None:
+            try:
+                work()
+            except BaseException as error:
+                self.errors.append(error)
+
+        thread = threading.Thread(target=guarded, daemon=True)
+        thread.start()
+
+        def end() -> None:
+            if thread.is_alive():
+                stop()
+            thread.join(20)
+            assert not thread.is_alive(), "a part did not stop within 20 s"
+
+        self.stack.callback(end)
+        return end
+
+    def ended(self, ids: Sequence[str], seconds: float = 60) -> dict[str, str]:
+        """Wait until these sagas are over; id -> status."""
+
+        def statuses() -> dict[str, str] | None:
+            found = dict(
+                self.rows("SELECT id, status FROM amends.sagas WHERE id = ANY (%s) AND ended_at IS NOT NULL", list(ids))
+            )
+            return found if len(found) == len(ids) else None
+
+        return eventually(statuses, seconds, f"the end of {len(ids)} sagas")
+
+    def execute(self, statement: str) -> None:
+        """One statement, committed."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(statement)  # type: ignore[call-overload]
+
+    def rows(self, query: str, *params: Any) -> list[tuple[Any, ...]]:
+        """What the database says now."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            return connection.execute(query, params).fetchall()  # type: ignore[call-overload, no-any-return]
+
+
+class Process:
+    """A child whose output goes to the test's; it is killed at the test's end whatever state it is in."""
+
+    def __init__(self, command: Sequence[str], environment: dict[str, str]) -> None:
+        self._popen = subprocess.Popen(command, env=environment)
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def ended(self) -> bool:
+        return self._popen.poll() is not None
+
+    def signal(self, number: int) -> None:
+        self._popen.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self._popen.kill()
+        self._popen.wait()
+
+    def stop(self, seconds: float = 20) -> int:
+        """SIGTERM, as a deploy does; its exit code."""
+        self._popen.terminate()
+        return self._popen.wait(deadline(seconds))
+
+    def end(self) -> None:
+        if not self.ended:
+            self._popen.send_signal(signal.SIGCONT)
+            self.kill()
+
+
+@contextmanager
+def system(database_url: str, kafka_bootstrap_servers: str, topic_prefix: str) -> Iterator[System]:
+    """Migrated, with all topics of the imported message classes; nothing runs yet."""
+    needed = Topics(topic_prefix).needed(messages().values(), shards=SHARDS)
+    migrate(
+        database_url,
+        shards=SHARDS,
+        topic_prefix=topic_prefix,
+        topics=needed,
+        kafka_bootstrap_servers=kafka_bootstrap_servers,
+    )
+    settings = Settings(
+        database_url=database_url,  # type: ignore[arg-type]
+        kafka_bootstrap_servers=kafka_bootstrap_servers,
+        topic_prefix=topic_prefix,
+    )
+    with ExitStack() as stack:
+        made = System(settings, stack)
+        yield made
+    if made.errors:
+        raise made.errors[0]

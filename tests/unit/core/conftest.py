@@ -1,0 +1,3 @@
+from orchestrator.testing.pytest_plugin import sim
+
+__all__ = ["sim"]
