@@ -19,8 +19,9 @@ from pathlib import Path
 from orchestrator.local.stack import running_stack
 from tests.mutants import pure, served
 from tests.mutants.mutant import Mutant, MutantOutdated
-from tests.mutants.run import SERVERS, ControlFailed, Find, Nursery
+from tests.mutants.run import ControlFailed, Find, Nursery
 
+SERVERS = ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS")
 ALL = (*pure.MUTANTS, *served.MUTANTS)
 
 
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     with tempfile.TemporaryDirectory(prefix="amends-mutants-") as folder, _servers(Path(folder), mutants):
         try:
-            return _report(list(_finds(Nursery(Path(folder)), mutants)))
+            return _report(list(_finds(Path(folder), mutants)))
         except (MutantOutdated, ControlFailed) as error:
             print(error)
             return 2
@@ -61,14 +62,15 @@ def _servers(folder: Path, mutants: Sequence[Mutant]) -> Iterator[None]:
         yield
 
 
-def _finds(nursery: Nursery, mutants: Sequence[Mutant]) -> Iterator[Find]:
+def _finds(folder: Path, mutants: Sequence[Mutant]) -> Iterator[Find]:
     for mutant in mutants:
         mutant.applied()  # All of them are looked at before minutes are spent on the first.
-    nursery.control(mutants)
-    for mutant in mutants:
-        find = nursery.find(mutant)
-        print(f"{find.seconds:5.1f} s  {mutant!s:60} {find.killed_by or 'SURVIVED'}", flush=True)
-        yield find
+    with Nursery(folder) as nursery:
+        nursery.control(mutants)
+        for mutant in mutants:
+            find = nursery.find(mutant)
+            print(f"{find.seconds:5.1f} s  {mutant!s:60} {find.killed_by or 'SURVIVED'}", flush=True)
+            yield find
 
 
 def _report(finds: Sequence[Find]) -> int:
