@@ -115,20 +115,20 @@ class Command(Message, Generic[_Reply_co]):
     __service__: ClassVar[str] = ""
     __undo__: ClassVar[bool] = True
 
-    if TYPE_CHECKING:
-
-        def __init_subclass__(
-            cls, *, service: str, undo: bool = True, name: str | None = None, **config: Unpack[ConfigDict]
-        ) -> None: ...
-
-    else:
-        # pydantic makes subclasses too (Command[Charged], Fetch[Item]), without any keyword: they inherit.
-        def __init_subclass__(cls, *, service=None, undo=None, name=None, **config):  # noqa: ANN001, ANN003, ANN204
-            super().__init_subclass__(name=name, **config)
-            if undo is not None:
-                cls.__undo__ = undo
-            if service is not None:
-                cls.__service__ = _legal_topic(cls, "service", service)
+    # pydantic makes subclasses too (Command[Charged], Fetch[Item]), without any keyword: they inherit.
+    def __init_subclass__(
+        cls,
+        *,
+        service: str | None = None,
+        undo: bool | None = None,
+        name: str | None = None,
+        **config: Unpack[ConfigDict],
+    ) -> None:
+        super().__init_subclass__(name=name, **config)
+        if undo is not None:
+            cls.__undo__ = undo
+        if service is not None:
+            cls.__service__ = _legal_topic(cls, "service", service)
 
     @classmethod
     def __check_contract__(cls) -> None:
@@ -155,18 +155,12 @@ class Event(Message):
     __topic__: ClassVar[str] = ""
     __key__: ClassVar[str] = ""
 
-    if TYPE_CHECKING:
-
-        def __init_subclass__(
-            cls, *, topic: str, key: str, name: str | None = None, **config: Unpack[ConfigDict]
-        ) -> None: ...
-
-    else:
-
-        def __init_subclass__(cls, *, topic=None, key=None, name=None, **config):  # noqa: ANN001, ANN003, ANN204
-            super().__init_subclass__(name=name, **config)
-            cls.__topic__ = _legal_topic(cls, "topic", topic) if topic is not None else cls.__topic__
-            cls.__key__ = key if key is not None else cls.__key__
+    def __init_subclass__(
+        cls, *, topic: str | None = None, key: str | None = None, name: str | None = None, **config: Unpack[ConfigDict]
+    ) -> None:
+        super().__init_subclass__(name=name, **config)
+        cls.__topic__ = _legal_topic(cls, "topic", topic) if topic is not None else cls.__topic__
+        cls.__key__ = key if key is not None else cls.__key__
 
     @classmethod
     def __check_contract__(cls) -> None:

@@ -61,7 +61,7 @@ def postgres_facts(settings: Settings) -> Postgres:
 
 def kafka_facts(settings: Settings, topics: list[str]) -> Kafka | None:
     """Of the cluster in the settings, and of these topics; None if the settings name none."""
-    from orchestrator.messaging.kafka import Admin
+    from orchestrator.messaging.kafka_admin import Admin
 
     where = settings.kafka_bootstrap_servers
     if not where:

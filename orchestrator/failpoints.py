@@ -43,7 +43,7 @@ def failpoint(name: str) -> None:
 
 def arm(spec: str, log_path: str | None = None) -> None:
     """Arm from a specification (see above); an empty one only logs. Raises ValueError for an unknown action."""
-    global _armed, _log_path  # noqa: PLW0603  # one comparison with a global is all that production pays
+    global _armed, _log_path  # one comparison with a global is all that production pays
     armed = {}
     for part in filter(None, spec.split(",")):
         name, _, what = part.partition("=")

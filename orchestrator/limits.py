@@ -56,6 +56,14 @@ LIVE_SAGAS_MAX = 20_000  # parked coroutines kept in memory; about 4 KB each
 LIVE_IDLE_S = 600.0
 INBOUND_QUEUE_MAX = 10_000
 
+# Spans, where OTEL_EXPORTER_OTLP_ENDPOINT is set.
+SPANS_PER_REQUEST_MAX = 512  # about 300 KB: collectors take 4 MB and more
+SPAN_SEND_TIMEOUT_S = 5.0
+SPAN_TURNS_MAX = 2_000  # told at once: each may end several spans
+SPAN_STORIES_MAX = 2_000  # sagas that go on, whose journal need not be read again
+SPAN_TAKEOVERS_MAX = 1_000  # of a shard: the latest
+SPAN_BATCHES_WAITING_MAX = 200_000  # a shard: what a dead collector may cost in disk, some 50 MB
+
 assert KAFKA_MESSAGE_TIMEOUT_S < RELAY_LEASE_S, "a deposed relay could still deliver after its successor began"
 assert HEARTBEAT_S * 3 <= LEASE_S, "two lost heartbeats must not cost the lease"
 assert TURN_SECONDS_MAX < TURN_SECONDS_DEADLY

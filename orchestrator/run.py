@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from orchestrator import telemetry
 from orchestrator.app import App
 from orchestrator.errors import DefinitionError, DependencyError
 from orchestrator.settings import Settings, read_settings
@@ -45,7 +46,11 @@ def run_participants(participants: "Sequence[Participant[Any]]", settings: Setti
     """Run participants, all on one database, until SIGTERM or SIGINT."""
     if not participants:
         raise DefinitionError("this App has no participants: list them, App(participants=[…])")
-    asyncio.run(_until_signal(lambda stop: _participants(participants, settings, stop)))
+    send_last_spans = telemetry.setup(participants[0].name, settings.otel_exporter_otlp_endpoint)
+    try:
+        asyncio.run(_until_signal(lambda stop: _participants(participants, settings, stop)))
+    finally:
+        send_last_spans()
 
 
 def run_relay(database_urls: Sequence[str], settings: Settings, mode: RelayMode = "cdc") -> None:
@@ -67,6 +72,7 @@ async def everything(app: App, settings: Settings | None = None) -> "AsyncIterat
     stop_worker, stop_services = threading.Event(), _Stop()
     try:
         async with AsyncExitStack() as stack:
+            stack.callback(telemetry.setup("amends-dev", used.otel_exporter_otlp_endpoint))
             parts = await stack.enter_async_context(asyncio.TaskGroup())
             stack.callback(stop_services.set)
             parts.create_task(_in_thread("amends services", lambda: asyncio.run(_services(app, used, stop_services))))

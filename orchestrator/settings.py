@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from orchestrator.errors import DependencyError
 
 LOCAL_DATABASE = "amends"
-"""The database that `amends dev` and the CLI use on the local stack, whose URL in var/stack.json is the administrator's."""
+"""The database of `amends dev` and the CLI on the local stack, whose URL in var/stack.json is the administrator's."""
 
 
 class Settings(BaseSettings):

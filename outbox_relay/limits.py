@@ -22,13 +22,14 @@ HELD_ROWS_MAX = 20_000  # rows in memory and in the producer's queue
 HELD_BYTES_MAX = 64 * 1024 * 1024
 TOLD_ROWS_MAX = 20_000  # rows that the stream has told and nobody has taken yet; more are shed and read from the table
 TOLD_BYTES_MAX = 32 * 1024 * 1024
-RECENT_ROWS_MAX = 100_000  # rows read from the table that the stream may still tell; with more, polling goes on
+STREAM_LAG_BYTES_MAX = 4 * 1024 * 1024  # WAL that the stream may be behind when it takes over: some 0.1 s of decoding
 
 # Reading the table.
 SCAN_ROWS_MAX = 2_000
 SCAN_BYTES_MAX = 16 * 1024 * 1024
 POLL_BUSY_S = 0.002
 POLL_IDLE_S = 0.05
+FLOOR_MARK_S = 1.0  # how often the floor may rise; each costs a transaction id, and only while rows come
 FULL_SCAN_S = 5.0  # backstop of the floor: a nextval taken before its transaction had an id
 PENDING_ROWS_MAX = 10_000  # how far the ages of pending rows are counted
 

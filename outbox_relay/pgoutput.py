@@ -100,7 +100,7 @@ class Decoder:
 
 
 def _row(values: list[Value]) -> StoredRow:
-    seq, id, topic, partition, key, type, payload, timestamp, *headers = values  # noqa: A001
+    seq, id, topic, partition, key, type, payload, timestamp, *headers = values
     assert seq is not None, "a column that is NOT NULL"
     assert id is not None
     assert topic is not None

@@ -9,10 +9,8 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from psycopg import sql
-
 from outbox_relay import table
-from outbox_relay.limits import FULL_SCAN_S, SCAN_BYTES_MAX
+from outbox_relay.limits import FLOOR_MARK_S, FULL_SCAN_S, SCAN_BYTES_MAX
 from outbox_relay.postgres import Session
 from outbox_relay.rows import StoredRow
 from outbox_relay.snapshot import Snapshot
@@ -34,37 +32,46 @@ class Look:
 class Floor:
     """The smallest seq that may still appear.
 
-    Numbers up to M were taken before transaction X was begun. Once every transaction before X has ended, and no row up
-    to M is pending, none will come. A number is taken a moment before its transaction gets an id; so every few seconds
-    the whole table is scanned.
+    Numbers up to M were taken by transactions that began before X. Once every transaction before X has ended, and no
+    row up to M is pending, none will come. A number may be taken a moment before its transaction has an id; so every
+    few seconds the whole table is scanned. Times are monotonic seconds.
     """
 
     value: int = 0
-    _last_seq: int | None = None
-    _mark: tuple[int, int] | None = None
+    mark: tuple[int, int] | None = None  # M and X
+    _rows_came: bool = True
+    _mark_at: float = 0.0
     _full_at: float = 0.0
 
     def begin(self, now: float) -> int:
-        """Return where to scan from; `now` is monotonic seconds."""
+        """Return where to scan from."""
         if now < self._full_at + FULL_SCAN_S:
             return self.value
         self._full_at = now
         return 0
 
-    def seen(self, snapshot: Snapshot, last_seq: int, pending: int | None) -> None:
-        """Learn from a look: the smallest seq that it showed or that is on its way, if any."""
-        if self._mark is not None and snapshot.xmin >= self._mark[1]:
-            free = self._mark[0] + 1
-            self.value = max(self.value, free if pending is None else min(free, pending))
-            self._mark = None
-        if self._mark is None and self._last_seq is not None:
-            # `last_seq` is read after its own snapshot was taken, so it goes with the xmax of the next one.
-            self._mark = (self._last_seq, snapshot.xmax)
-        self._last_seq = last_seq
+    def wants_mark(self, now: float) -> bool:
+        """Tell whether it is time for a new M and X: never while no rows come."""
+        return self.mark is None and self._rows_came and now >= self._mark_at
+
+    def marked(self, last_seq: int, xid: int, now: float) -> None:
+        """Take in M, and X as assigned after M was read."""
+        self._mark_at, self._rows_came = now + FLOOR_MARK_S, False
+        self.mark = (last_seq, xid)
+
+    def seen(self, snapshot: Snapshot, pending: int | None) -> None:
+        """Learn from a look: `pending` is the smallest seq that it showed or that is on its way, if any."""
+        self._rows_came = self._rows_came or pending is not None
+        if self.mark is None or snapshot.xmin < self.mark[1]:
+            return
+        free = self.mark[0] + 1
+        self.value = max(self.value, free if pending is None else min(free, pending))
+        if self.value >= free:
+            self.mark = None
 
     def reset(self) -> None:
         """Begin again: rows were put back under old numbers."""
-        self.value, self._mark, self._last_seq = 0, None, None
+        self.value, self.mark, self._rows_came = 0, None, True
 
 
 class TableReader:
@@ -74,24 +81,21 @@ class TableReader:
         self.floor = Floor()
         self._session = session
 
-    def look(self, known: Collection[int], rows_max: int, snapshot_name: str | None = None) -> Look:
-        """Read up to `rows_max` rows that are not `known`, in an exported snapshot if one is named."""
-        start = 0 if snapshot_name else self.floor.begin(time.monotonic())
+    def look(self, known: Collection[int], rows_max: int) -> Look:
+        """Read up to `rows_max` rows that are not `known`."""
+        now = time.monotonic()
+        if self.floor.wants_mark(now):
+            [(last_seq, xid)] = self._session.execute(table.MARK).fetchall()
+            self.floor.marked(last_seq, xid, now)
+        start = self.floor.begin(now)
         with self._session.pipeline(), self._session.cursor() as at, self._session.cursor(binary=True) as scan:
             self._session.execute(BEGIN)
-            if snapshot_name:
-                self._session.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot_name)))
             at.execute(table.LOOK)
             scan.execute(table.SCAN, (start, list(known), rows_max, SCAN_BYTES_MAX))
             self._session.execute("COMMIT")
-            [(snapshot_text, last_seq, wal)] = at.fetchall()
+            [(snapshot_text, wal)] = at.fetchall()
             found = scan.fetchall()
         snapshot = Snapshot.parse(snapshot_text)
         rows = [table.stored(values) for values in found]
-        self.floor.seen(snapshot, last_seq, min((*known, *(row.seq for row in rows[:1])), default=None))
+        self.floor.seen(snapshot, min((*known, *(row.seq for row in rows[:1])), default=None))
         return Look(rows, bool(found) and (found[0][18] > len(found) or found[0][18] == rows_max), snapshot, int(wal))
-
-    def snapshot(self) -> Snapshot:
-        """What is visible now."""
-        [(text,)] = self._session.execute("SELECT pg_current_snapshot()::text").fetchall()
-        return Snapshot.parse(text)

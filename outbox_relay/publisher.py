@@ -17,7 +17,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from outbox_relay.limits import HELD_BYTES_MAX, HELD_ROWS_MAX, MESSAGE_TIMEOUT_S
 from outbox_relay.rows import HEADER_COLUMNS, StoredRow
 
-log = logging.getLogger("outbox_relay")
+REPORTS_POLLS_MAX = 5
+REPORTS_POLL_S = 0.01
 
 # again: everything is read again and sent again. key, topic: it never will be taken; park its key, or its topic.
 # missing: the topic is not there; park it until it is.
@@ -59,10 +60,11 @@ class Failed:
 
 @dataclass(slots=True)
 class Heard:
-    """What became of rows since it was last asked: in the order in which the broker answered."""
+    """What became of rows since it was last asked. `broken`: the publisher sends nothing more until it is restarted."""
 
     acked: list[int] = field(default_factory=list)
     failed: list[Failed] = field(default_factory=list)
+    broken: str | None = None
 
 
 class Publisher(Protocol):
@@ -102,6 +104,7 @@ class KafkaPublisher:
             "socket.nagle.disable": True,
             "reconnect.backoff.ms": 50,
             "reconnect.backoff.max.ms": 1_000,  # 10 s by default: as long after every restart of the broker
+            "logger": logging.getLogger("outbox_relay.kafka"),
             **(config or {}),
         }
         self._heard = Heard()
@@ -127,8 +130,12 @@ class KafkaPublisher:
 
     def hear(self) -> Heard:
         """Run the delivery reports that have come in."""
-        self._producer.poll(0)
-        heard = Heard(self._heard.acked[:], self._heard.failed[:])
+        broken = _poll(self._producer)
+        if broken is not None:
+            # The reports that say which row it was come a moment after the error that stopped the producer.
+            for _ in range(REPORTS_POLLS_MAX):
+                _poll(self._producer, REPORTS_POLL_S)
+        heard = Heard(self._heard.acked[:], self._heard.failed[:], broken)
         self._heard.acked.clear()
         self._heard.failed.clear()
         return heard
@@ -137,7 +144,7 @@ class KafkaPublisher:
         """Purge the old producer, whatever it was doing, and begin a new one."""
         old, heard = self._producer, self._heard
         old.purge(in_queue=True, in_flight=True, blocking=False)
-        old.poll(0)
+        _poll(old)
         self._heard = Heard()
         self._producer = self._start()
         _forget(old)
@@ -146,10 +153,10 @@ class KafkaPublisher:
     def close(self) -> None:
         """Drop the producer with what it holds."""
         self._producer.purge(in_queue=True, in_flight=True, blocking=False)
-        self._producer.poll(0)
+        _poll(self._producer)
 
     def _start(self) -> Producer:
-        return Producer(self._config, logger=logging.getLogger("outbox_relay.kafka"))
+        return Producer(self._config)
 
     @staticmethod
     def _delivered(heard: Heard, seq: int, error: KafkaError | None, _message: Message) -> None:
@@ -172,7 +179,16 @@ def headers(row: StoredRow) -> list[tuple[str, str | bytes | None]]:
     return own
 
 
+def _poll(producer: Producer, timeout_s: float = 0.0) -> str | None:
+    """Run delivery reports; return the error that has stopped the producer for good, told once."""
+    try:
+        producer.poll(timeout_s)
+    except KafkaException as error:
+        return str(error.args[0].str())
+    return None
+
+
 def _forget(producer: Producer) -> None:
     """Let go of a purged producer on a thread of its own: its destructor waits for the threads of librdkafka."""
     # The poll is there to outlast the caller's reference, so that the last one is the thread's.
-    threading.Thread(target=producer.poll, args=(1.0,), name="outbox-producer-drop", daemon=True).start()
+    threading.Thread(target=_poll, args=(producer, 1.0), name="outbox-producer-drop", daemon=True).start()

@@ -52,12 +52,16 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What was told since the last time, up to `position`. `gap`: rows were shed, or the slot is a new one."""
+    """What was told since the last time, up to `position`. `gap`: rows were shed, or the slot is a new one.
+
+    `born_at`: a transaction id, not 0 for a new slot. Those before it may have committed untold, not visible yet.
+    """
 
     told: list[Told]
     gap: bool
     position: int
     live: bool
+    born_at: int = 0
 
 
 @dataclass(slots=True)
@@ -68,6 +72,7 @@ class _Buffer:
     gap: bool = True
     position: int = 0
     live: bool = False
+    born_at: int = 0
 
 
 class ReplicationConnection:
@@ -123,11 +128,9 @@ class Stream(threading.Thread):
         super().__init__(name=f"outbox-stream-{name}", daemon=True)
         self.slot_name = ""
         self.state = "starting"
-        self.born: str | None = None  # an exported snapshot to be drained before the stream begins
         self.confirmed = 0
         self._url, self._adopt, self._wake = database_url, adopt, wake
         self._stop_asked = threading.Event()
-        self._drained = threading.Event()
         self._lock = threading.Lock()
         self._buffer = _Buffer()
 
@@ -135,7 +138,7 @@ class Stream(threading.Thread):
         """Take what was told since the last time."""
         with self._lock:
             b = self._buffer
-            taken = Taken(b.told, b.gap, b.position, b.live)
+            taken = Taken(b.told, b.gap, b.position, b.live, b.born_at)
             self._buffer = _Buffer(gap=False, position=b.position, live=b.live)
             return taken
 
@@ -143,15 +146,9 @@ class Stream(threading.Thread):
         """All up to here is visible, and in memory or knowingly shed: the slot may forget it."""
         self.confirmed = max(self.confirmed, lsn)
 
-    def drained(self) -> None:
-        """The snapshot of birth has been read: begin."""
-        self.born = None
-        self._drained.set()
-
     def close(self) -> None:
         """End it; the slot stays."""
         self._stop_asked.set()
-        self._drained.set()
         self.join()
 
     def run(self) -> None:
@@ -171,7 +168,6 @@ class Stream(threading.Thread):
             finally:
                 with self._lock:
                     self._buffer.live = False
-                self.born = None
             self._stop_asked.wait(pause_s)
 
     def _follow(self) -> None:
@@ -201,22 +197,19 @@ class Stream(threading.Thread):
                 log.warning("%s: the slot %s was invalidated; making a new one", self.name, self.slot_name)
                 slot.drop(session, self.slot_name)
                 found = None
-        if found is None:
-            self._make(replication)
+            if found is None:
+                self._make(session, replication)
         return not self._stop_asked.is_set()
 
-    def _make(self, replication: ReplicationConnection) -> None:
+    def _make(self, session: Session, replication: ReplicationConnection) -> None:
         self.state = "making the slot: waits for every transaction that is running"
-        self._drained.clear()
-        point, snapshot = slot.create(replication, self.slot_name)
+        point = slot.create(replication, self.slot_name)
         log.info("%s: made the slot %s at %s", self.name, self.slot_name, slot.format_lsn(point))
+        # What is in the WAL before that point is not told, and may not be visible yet.
+        [(xid,)] = session.execute("SELECT pg_current_xact_id()::text::bigint").fetchall()
         with self._lock:
-            self._buffer = _Buffer(gap=True, position=point)
+            self._buffer = _Buffer(gap=True, position=point, born_at=xid)
         self.confirmed = point
-        self.state = "born: its snapshot is being drained"
-        self.born = snapshot
-        self._wake()
-        self._drained.wait()
 
     def _told(self, told: Told, size: int, *, shed: bool) -> None:
         with self._lock:

@@ -36,6 +36,7 @@ from outbox_relay.polling import TableReader
 from outbox_relay.postgres import Session
 from outbox_relay.publisher import Failed, Publisher, QueueFull, Refused
 from outbox_relay.replication import Stream
+from outbox_relay.snapshot import current
 from outbox_relay.wake import Wake
 
 log = logging.getLogger("outbox_relay")
@@ -122,8 +123,9 @@ class Sender:
         self._acked(heard.acked)
         for failed in heard.failed:
             self._failed(failed)
-        if any(failed.verdict in ("again", "key") for failed in heard.failed):
-            self._start_over(heard.failed[0].error)
+        again = [failed.error for failed in heard.failed if failed.verdict in ("again", "key")]
+        if again or heard.broken:
+            self._start_over(again[0] if again else str(heard.broken))
         oldest = self._held.oldest_sent_at()
         if oldest is not None and time.monotonic() - oldest > DELIVERY_STALL_S:
             self._start_over(f"no answer from Kafka for {DELIVERY_STALL_S:.0f} s")
@@ -232,24 +234,20 @@ class Sender:
     # -- where rows come from --------------------------------------------------------------------------------------
 
     def _poll(self) -> None:
-        now = time.monotonic()
-        born = self._stream.born if self._stream else None
         rows_max = min(SCAN_ROWS_MAX, self._held.room)
-        if (now < self._look_at and not born) or rows_max < min(SCAN_ROWS_MAX, len(self._held.known)):
+        if time.monotonic() < self._look_at or rows_max < min(SCAN_ROWS_MAX, len(self._held.known)):
             return
         taken = self._stream.take() if self._stream else None
         if taken is not None:
             self._catching_up.told(taken)  # before the look: all of it must be visible there
-        look = self._reader.look(self._held.known, rows_max, born)
+        look = self._reader.look(self._held.known, rows_max)
         self._counts["drains"] += 1
         for row in look.rows:
             self._held.take(row, 0)
         self._catching_up.looked(look)
         if self._stream is not None and taken is not None:
-            if born:
-                self._stream.drained()
             self._confirm()
-            if taken.live and self._catching_up.may_stream(look):
+            if taken.live and self._catching_up.may_stream():
                 self.mode = "streaming"
                 log.info("relay %s: the table is drained, the stream goes on from there", self._name)
         self._idle_s = POLL_BUSY_S if look.rows else min(self._idle_s * 1.5, POLL_IDLE_S)
@@ -268,9 +266,10 @@ class Sender:
         for told in taken.told:
             for row in self._catching_up.new(told):
                 self._held.take(row, told.lsn)
+        self._catching_up.passed()
         if time.monotonic() >= self._confirm_at:
             if self._catching_up.owes_a_look:
-                self._catching_up.shown(self._reader.snapshot())
+                self._catching_up.shown(current(self._session))
             self._confirm()
 
     def _confirm(self) -> None:

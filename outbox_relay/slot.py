@@ -55,19 +55,18 @@ def status(session: Session, name: str) -> SlotStatus | None:
     return SlotStatus(found[0], found[1] == "lost", int(found[2] or 0), int(found[3]))
 
 
-def create(replication: Replication, name: str) -> tuple[int, str]:
-    """Make it over the replication protocol; return its first LSN and the name of the exported snapshot.
+def create(replication: Replication, name: str) -> int:
+    """Make it over the replication protocol; return its first LSN: it tells what is committed from there on.
 
-    Blocks until every transaction that was running in the whole cluster has ended. The snapshot shows what was
-    committed before the LSN and nothing else; it lives until the connection's next command.
+    Blocks until every transaction that was running in the whole cluster has ended, while polling goes on.
+    No exported snapshot: it would show rows that polling has sent and deleted meanwhile.
     """
     quoted = sql.Identifier(name).as_string(None)
-    [(_name, point, snapshot, _plugin)] = replication.command(
-        f"CREATE_REPLICATION_SLOT {quoted} LOGICAL pgoutput (SNAPSHOT 'export')"
+    [(_name, point, _snapshot, _plugin)] = replication.command(
+        f"CREATE_REPLICATION_SLOT {quoted} LOGICAL pgoutput (SNAPSHOT 'nothing')"
     )
     assert point is not None
-    assert snapshot is not None
-    return parse_lsn(point), snapshot
+    return parse_lsn(point)
 
 
 def drop(session: Session, name: str | None = None) -> bool:

@@ -6,6 +6,8 @@ backend still waits (for a synchronous replica: for seconds). So the relay asks 
 
 from dataclasses import dataclass
 
+from outbox_relay.postgres import Session
+
 _HALF = 1 << 31
 _MASK = (1 << 32) - 1
 
@@ -30,3 +32,9 @@ class Snapshot:
         if ahead < _HALF:
             return False
         return self.xmax - ((self.xmax - xid) & _MASK) not in self.running
+
+
+def current(session: Session) -> Snapshot:
+    """What is visible now."""
+    [(text,)] = session.execute("SELECT pg_current_snapshot()::text").fetchall()
+    return Snapshot.parse(text)

@@ -46,11 +46,13 @@ INSERT_ONE: LiteralString = """
     RETURNING id
 """
 
-# One snapshot for both: which rows, and which transactions they could not show (`snapshot`). `last_seq` is read in the
-# same statement (of a fresh sequence it is 1, and 1 not taken yet); `wal` is read after the snapshot was taken.
-LOOK: LiteralString = """
-    SELECT pg_current_snapshot()::text, s.last_value - (NOT s.is_called)::int, pg_current_wal_insert_lsn() - '0/0'::pg_lsn
-    FROM amends.outbox_seq_seq s
+# `wal` is read after the snapshot was taken: all that the snapshot shows was committed before it.
+LOOK: LiteralString = "SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
+# The last number taken (a fresh sequence says 1, and 1 is not taken yet), and then a transaction id of our own: whoever
+# took a number up to there has a smaller one. A snapshot's xmax would not do: it is one past the highest id that has
+# ENDED, so transactions that are running may lie beyond it.
+MARK: LiteralString = """
+    SELECT s.last_value - (NOT s.is_called)::int, pg_current_xact_id()::text::bigint FROM amends.outbox_seq_seq s
 """
 # Rows of any size up to a number of bytes, but always one. `scanned` tells whether it was the rows that ended.
 SCAN: LiteralString = """

@@ -1,8 +1,7 @@
 """Read everybody's books, and say which order does not add up.
 
-The auditor shares nothing with the runtime or the services: it opens their databases and the gateway's SQLite book
-itself, and trusts no status that it can recount. It begins from the list that the driver wrote before each start, so
-that an order which vanished everywhere is missed too.
+The auditor shares nothing with the runtime or the services: it opens their databases and the gateway's book itself. It
+begins from the list that the driver wrote before each start, so an order which vanished everywhere is missed too.
 
     python -m services.auditor var/demo/world.json          exit code 1: violations, one a line
 """

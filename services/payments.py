@@ -17,6 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from orchestrator import Breaker, Handling, Message, Participant, Transaction, Transient
 from services import tables
 from services.contracts import CardDeclined, ChargeCard, Charged
+from services.traced_http import TracedTransport
 
 ANSWER_TIMEOUT_S = 3.0  # The gateway promises an answer within a second.
 GATEWAY_DELAY_S = 3.0  # A request that we gave up may still be booked this much later.
@@ -53,7 +54,8 @@ class Deps:
 async def open_gateway() -> AsyncGenerator[Deps]:
     """The connection pool to the gateway, for the life of the process. GATEWAY_URL says where it is."""
     limits = httpx.Limits(max_connections=CALLS_MAX)
-    async with httpx.AsyncClient(base_url=os.environ["GATEWAY_URL"], timeout=ANSWER_TIMEOUT_S, limits=limits) as client:
+    url, transport = os.environ["GATEWAY_URL"], TracedTransport(limits=limits)
+    async with httpx.AsyncClient(base_url=url, timeout=ANSWER_TIMEOUT_S, transport=transport) as client:
         yield Deps(client)
 
 

@@ -50,7 +50,7 @@ def migrate(
     from orchestrator.loading import load_app
     from orchestrator.migrations import ALL_PARTS, migration_sql
     from orchestrator.migrations import migrate as run
-    from orchestrator.run import topics_of
+    from orchestrator.run import ensure_database, topics_of
 
     chosen: Any = parts or ALL_PARTS
     if sql:
@@ -59,6 +59,8 @@ def migrate(
     settings = CONTEXT.settings()
     app = load_app(target) if target else None
     topics = topics_of(app, settings.topic_prefix)
+    if not os.environ.get("DATABASE_URL"):
+        ensure_database(settings.database_url.get_secret_value())  # of the local stack, which is ours to fill
     run(
         settings.database_url.get_secret_value(),
         parts=chosen,

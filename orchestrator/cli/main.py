@@ -32,6 +32,12 @@ for group in (reading, verbs, processes, local, installation):
     group.add_to(app)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(_version())
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, whatever the command.")] = False,
@@ -41,7 +47,9 @@ def options(
     log_level: Annotated[
         str, typer.Option("--log-level", envvar="AMENDS_LOG_LEVEL", help="debug, info, warning or error.")
     ] = "info",
-    show_version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
 ) -> None:
     CONTEXT.as_json, CONTEXT.var = as_json, var
     logging.basicConfig(
@@ -51,9 +59,6 @@ def options(
     )
     # Alembic tells of each plug-in and revision; `migrate` says what came of it.
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    if show_version:
-        print(_version())
-        raise typer.Exit
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

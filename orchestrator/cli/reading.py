@@ -158,7 +158,7 @@ def trace(saga_id: SagaId, as_json: AsJson = False) -> None:
     Example: amends trace order-7
     """
     from orchestrator.client import reading
-    from orchestrator.trace_tree import drawn, tree_of
+    from orchestrator.tracing.tree import drawn, tree_of
 
     with CONTEXT.client() as client:
         record = client.request(reading.whole_record(saga_id))

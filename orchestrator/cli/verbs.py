@@ -47,7 +47,8 @@ def start(
 ) -> None:
     """Start a saga by the name of its type.
 
-    No code of it is needed; with --app its input is checked. `--json` is the saga's input here; for output as JSON say `amends --json start …`.
+    No code of it is needed; with --app its input is checked. `--json` is the saga's input here; for output as JSON say
+    `amends --json start …`.
 
     Example: amends start checkout --json '{"order_id": "7"}' --id order-7
     """

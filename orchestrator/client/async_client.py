@@ -11,7 +11,7 @@ import psycopg
 
 from orchestrator.client import reading, requests
 from orchestrator.client.answers import Description, Started
-from orchestrator.client.pools import Finished, async_pool, explained, run_async, run_joined_async
+from orchestrator.client.pools import Finished, explained, opened_async_pool, run_async, run_joined_async
 from orchestrator.client.requests import Duration, Steps
 from orchestrator.contracts import Message
 from orchestrator.errors import RequestError, TimedOut
@@ -40,6 +40,7 @@ class Client:
         self._given = settings
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._opening = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -162,11 +163,12 @@ class Client:
 
     async def _opened_pool(self) -> "AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]":
         loop = asyncio.get_running_loop()
-        if self._pool is not None and self._loop is not loop:
+        if self._loop is not loop:
             if self._loop is not None and not self._loop.is_closed():
                 raise RequestError("this Client belongs to another event loop that still runs: make one for each loop")
-            self._pool = None  # Its connections ended with their loop.
-        if self._pool is None:
-            self._pool, self._loop = async_pool(self._settings), loop
-            await self._pool.open()
-        return self._pool
+            # The connections of a loop that was closed ended with it.
+            self._pool, self._loop, self._opening = None, loop, asyncio.Lock()
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await opened_async_pool(self._settings)
+            return self._pool

@@ -20,6 +20,9 @@ from outbox_relay.connections import first_row, first_row_async
 T = TypeVar("T")
 
 APPLICATION_NAME = "amends client"
+TRIAL_S = 5
+# libpq gives no code for why a connection failed.
+LASTING = ("does not exist", "authentication failed", "no pg_hba.conf entry", "permission denied")
 IDLE_S = 300.0  # a connection that nobody used for this long is closed
 
 
@@ -30,8 +33,32 @@ class Finished(Generic[T]):
     value: T
 
 
-def async_pool(settings: Settings) -> AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]:
-    """A pool for `Client`. Autocommit: each statement of a request is whole by itself."""
+async def opened_async_pool(settings: Settings) -> AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]:
+    """A pool for `Client`. Autocommit: each statement of a request is whole by itself.
+
+    A pool only says that it waited in vain; so one connection is tried first, and what no waiting mends is raised.
+    """
+    try:
+        await (await AsyncConnection.connect(settings.database_url.get_secret_value(), connect_timeout=TRIAL_S)).close()
+    except psycopg.OperationalError as error:
+        _refuse_what_stays_so(error, settings)
+    pool = _async_pool(settings)
+    await pool.open()
+    return pool
+
+
+def opened_sync_pool(settings: Settings) -> ConnectionPool[Connection[tuple[Any, ...]]]:
+    """A pool for `SyncClient`; as `opened_async_pool`."""
+    try:
+        Connection.connect(settings.database_url.get_secret_value(), connect_timeout=TRIAL_S).close()
+    except psycopg.OperationalError as error:
+        _refuse_what_stays_so(error, settings)
+    pool = _sync_pool(settings)
+    pool.open()
+    return pool
+
+
+def _async_pool(settings: Settings) -> AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]:
     return AsyncConnectionPool(
         settings.database_url.get_secret_value(),
         kwargs={"autocommit": True, "application_name": APPLICATION_NAME},
@@ -45,8 +72,7 @@ def async_pool(settings: Settings) -> AsyncConnectionPool[AsyncConnection[tuple[
     )
 
 
-def sync_pool(settings: Settings) -> ConnectionPool[Connection[tuple[Any, ...]]]:
-    """A pool for `SyncClient`."""
+def _sync_pool(settings: Settings) -> ConnectionPool[Connection[tuple[Any, ...]]]:
     return ConnectionPool(
         settings.database_url.get_secret_value(),
         kwargs={"autocommit": True, "application_name": APPLICATION_NAME},
@@ -123,3 +149,11 @@ def explained(error: psycopg.Error, settings: Settings) -> AmendsError | None:
                 f"{where} has no tables of an orchestrator ({error.diag.message_primary}): run `amends migrate`"
             )
     return None
+
+
+def _refuse_what_stays_so(error: psycopg.OperationalError, settings: Settings) -> None:
+    """Raise for a wrong name or password; a server that is starting again is worth the pool's patience."""
+    said = " ".join(str(error).split())
+    if any(text in said for text in LASTING):
+        where = without_password(settings.database_url.get_secret_value())
+        raise DependencyError(f"{where}: {said}. Is DATABASE_URL right? A new one needs `amends migrate`") from error

@@ -12,7 +12,7 @@ import psycopg
 
 from orchestrator.client import reading, requests
 from orchestrator.client.answers import Description, Started
-from orchestrator.client.pools import Finished, explained, run_joined_sync, run_sync, sync_pool
+from orchestrator.client.pools import Finished, explained, opened_sync_pool, run_joined_sync, run_sync
 from orchestrator.client.requests import Duration, Steps
 from orchestrator.contracts import Message
 from orchestrator.errors import TimedOut
@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 
 class SyncClient:
-    """Opens nothing before it is used. `connection=` joins your transaction: it starts or arrives only if you commit."""
+    """Opens nothing before it is used. `connection=` joins your transaction: it starts or arrives if you commit."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._given = settings
@@ -153,6 +153,5 @@ class SyncClient:
     def _opened_pool(self) -> "ConnectionPool[psycopg.Connection[tuple[Any, ...]]]":
         with self._opening:
             if self._pool is None:
-                self._pool = sync_pool(self._settings)
-                self._pool.open()
+                self._pool = opened_sync_pool(self._settings)
             return self._pool

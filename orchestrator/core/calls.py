@@ -1,5 +1,6 @@
 """Calls to participants, and child sagas: operations whose answer comes as `Replied`."""
 
+from functools import lru_cache
 from typing import Any
 
 from orchestrator.contracts import Command, reply_type
@@ -15,6 +16,7 @@ from orchestrator.core.undo import Undo
 from orchestrator.problems import Problem
 from orchestrator.retry import Retry
 
+_reply_type = lru_cache(4096)(reply_type)  # it walks through base classes
 _SILENCE = Problem(kind="timeout", type="TimedOut", text="no answer in time", effect="unknown")
 
 
@@ -25,7 +27,7 @@ class Call(Operation):
 
     def __init__(self, st: SagaState, command: Command[Any], retry: Retry | None, timeout_s: float | None) -> None:
         cls = type(command)
-        body = values.to_json(cls, command)  # before anything is opened: a PayloadError leaves no trace
+        body = values.message_json(command)  # before anything is opened: a PayloadError leaves no trace
         super().__init__(st, cls.__wire_name__)
         self.command = cls
         self.has_undo = cls.__undo__
@@ -90,7 +92,7 @@ class Call(Operation):
             self._send_later(problem)
 
     def value_of(self, body: Json) -> Any:
-        return values.decode(reply_type(self.command), body)
+        return values.decode(_reply_type(self.command), body)
 
     def _send_later(self, problem: Problem) -> None:
         self._drop_attempt_timer()

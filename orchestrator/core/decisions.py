@@ -52,7 +52,11 @@ class SendUndo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartStep:
-    """Run a local function after the commit. `args` are decoded copies; `undo_of` names the step this takes back."""
+    """Run a local function after the commit. `args` are decoded copies; `undo_of` names the step this takes back.
+
+    `maybe_ran`: it is started again after a load, so a process that is gone may have run this very attempt. Whatever it
+    raises now, a Failure too, must be reported with effect "unknown": a no is definite only if it was the first (A5).
+    """
 
     seq: int
     attempt: int
@@ -63,6 +67,7 @@ class StartStep:
     timeout_s: float | None = None
     database: str = "default"
     undo_of: int | None = None
+    maybe_ran: bool = field(default=False, compare=False)
 
     def to_json(self) -> dict[str, Json]:
         out: dict[str, Json] = {"op": self.kind, "seq": self.seq, "name": self.name}
@@ -151,7 +156,8 @@ class SetValue:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
     """A `receive`, a sleep, an asyncio timeout or a pivot: nothing for the engine to do. A replay must
-    repeat it, and people read it."""
+    repeat it, and people read it.
+    """
 
     seq: int
     what: Literal["receive", "sleep", "timeout", "pivot"]
@@ -237,7 +243,8 @@ Decision = (
 @dataclass(frozen=True, slots=True)
 class Timer:
     """A timer that is not due yet. `seq` names the call whose patience it measures: such a timer never burns an attempt
-    while that command still lies in the outbox (rule 9); `armed_us` and `due_us` are in the saga's time."""
+    while that command still lies in the outbox (rule 9); `armed_us` and `due_us` are in the saga's time.
+    """
 
     number: int
     due_us: int

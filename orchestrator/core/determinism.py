@@ -16,7 +16,6 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -83,7 +82,7 @@ def check(function: Callable[..., Any]) -> None:
             path, instead = found
             line = function.__code__.co_firstlineno + node.lineno - 1
             raise DefinitionError(
-                f"{function.__code__.co_filename}:{line}: {path} gives another answer on replay: write {instead}"
+                f"{function.__code__.co_filename}:{line}: a replay can't repeat {path}: write {instead}"
             )
 
 
@@ -121,11 +120,21 @@ def _own_nodes(tree: ast.AST, handle: str) -> Iterator[ast.AST]:
     while waiting:
         node = waiting.pop()
         yield node
-        for child in ast.iter_child_nodes(node):
+        for child in _code_in(node):
             inner = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
             if inner and not isinstance(node, ast.Module) and not _uses(child, handle):
                 continue
             waiting.append(child)
+
+
+def _code_in(node: ast.AST) -> Iterator[ast.AST]:
+    """The parts of it that run in the saga: no annotations, no decorators."""
+    for field, value in ast.iter_fields(node):
+        if field in ("annotation", "returns", "decorator_list"):
+            continue
+        for part in value if isinstance(value, list) else (value,):
+            if isinstance(part, ast.AST):
+                yield part
 
 
 def _uses(tree: ast.AST, name: str) -> bool:
@@ -136,8 +145,7 @@ class _Names:
     """Resolves what an expression names, through the function's globals, closure and own imports."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        closure = inspect.getclosurevars(function).nonlocals if function.__closure__ else {}
-        self._scope: dict[str, Any] = {**vars(builtins), **function.__globals__, **closure}
+        self._scope: dict[str, Any] = {**vars(builtins), **function.__globals__, **_closure_of(function)}
         self._local: dict[str, str] = {}
 
     def imported(self, node: ast.Import | ast.ImportFrom) -> None:
@@ -170,7 +178,19 @@ class _Names:
         return _path_of(self._scope.get(node.id))
 
 
+def _closure_of(function: Callable[..., Any]) -> dict[str, Any]:
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:
+            continue  # Not assigned yet: a saga that names itself.
+    return found
+
+
 def _path_of(value: Any) -> str | None:
+    if value is open:
+        return "builtins.open"  # it says that it is _io's
     if inspect.ismodule(value):
         return value.__name__
     if isinstance(value, type) or inspect.isfunction(value):
@@ -202,14 +222,10 @@ def install_guard() -> None:
         sys.addaudithook(_audit)
 
 
-@contextmanager
-def guarded(loop: SagaLoop) -> Iterator[None]:
-    """Around a turn, on the thread that runs it."""
+def guard(loop: SagaLoop | None) -> SagaLoop | None:
+    """Watch this thread for the turn of a saga (None: no longer). Returns whom it watched before, to be put back."""
     before, _GUARD.loop = _GUARD.loop, loop
-    try:
-        yield
-    finally:
-        _GUARD.loop = before
+    return before
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:

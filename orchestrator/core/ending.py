@@ -27,6 +27,8 @@ _UNDONE_BEFORE_IT_BEGAN = Problem(kind="error", type="Cancelled", text="before i
 class Ending:
     """Of one saga. `main` is the task of its function; `request` the parent's wish to take it back."""
 
+    __slots__ = ("main", "problem", "request", "saga_type", "st")
+
     def __init__(self, st: SagaState, saga_type: SagaType[Any, Any]) -> None:
         self.st = st
         self.saga_type = saga_type
@@ -159,6 +161,8 @@ class Ending:
     def _stop(self, status: Any, problem: Problem) -> None:
         self.st.stuck.clear()
         self._finish(status, problem=problem)
+        self.st.operations.clear()
+        self.st.steps.clear()
         self.st.loop.clear()
 
     # ---- being a child ----------------------------------------------------------------------------------------------

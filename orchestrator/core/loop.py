@@ -12,7 +12,6 @@ because a replay would go another way otherwise (rule 17):
 import asyncio
 import sys
 from asyncio import events, futures, tasks
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -62,13 +61,32 @@ class ShieldedFuture(SagaFuture):
     """
 
     cancels = 0
+    message: Any = None  # anyio knows its own cancels by it
 
     def cancel(self, msg: Any = None) -> bool:
         self.cancels += 1
+        self.message = self.message if msg is None else msg
         return True
 
 
 class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
+    __slots__ = (
+        "_number",
+        "_ready",
+        "_retries",
+        "_system_tasks",
+        "_tasks_after_pruning",
+        "broken",
+        "errors",
+        "evicted",
+        "generators",
+        "now_us",
+        "start_us",
+        "tasks",
+        "timer_noted",
+        "timers",
+    )
+
     def __init__(self) -> None:
         self.start_us = 0
         self.now_us = 0
@@ -80,7 +98,7 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
         self.generators: list[AsyncGenerator[Any, Any]] = []
         self.timer_noted: Callable[[float, bool], None] | None = None  # told of each timer that saga code sets
         self._system_tasks: list[SagaTask] = []
-        self._ready: deque[events.Handle] = deque()
+        self._ready: list[events.Handle] = []
         self._retries: list[events.Handle] = []
         self._number = 0
         self._tasks_after_pruning = 0
@@ -220,8 +238,7 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
             left = self._run_ready(limits.TURN_CALLBACKS_MAX)
             while self._retries and self.broken is None:
                 retries, self._retries = self._retries, []
-                self._ready.extend(retries)
-                left = self._run_some(len(retries), left)
+                left = self._run_all(retries, left)
                 if not self._ready:
                     break
                 left = self._run_ready(left)
@@ -256,24 +273,22 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
     # ---- inside --------------------------------------------------------------------------------------------------
 
     def _run_ready(self, left: int) -> int:
-        ready = self._ready
-        while ready and self.broken is None:
-            handle = ready.popleft()
-            if handle.cancelled():
-                continue
-            left -= 1
-            if left < 0:
-                text = f"more than {limits.TURN_CALLBACKS_MAX} callbacks in one turn: is there a loop of sleep(0)?"
-                raise blocked("TurnLimit", text)
-            handle._run()
+        while self._ready and self.broken is None:
+            handles, self._ready = self._ready, []
+            left = self._run_all(handles, left)
         return left
 
-    def _run_some(self, count: int, left: int) -> int:
-        for _ in range(count):
-            handle = self._ready.popleft()
+    def _run_all(self, handles: list[events.Handle], left: int) -> int:
+        for handle in handles:
+            if self.broken is not None:
+                break
             if not handle.cancelled():
+                left -= 1
                 handle._run()
-        return left - count
+        if left < 0:
+            text = f"more than {limits.TURN_CALLBACKS_MAX} callbacks in one turn: is there a loop of sleep(0)?"
+            raise blocked("TurnLimit", text)
+        return left
 
     def _prune(self) -> None:
         # Ended tasks go, but for those whose error nobody has seen. Amortized: a gather of 1,000 has 1,000 turns.

@@ -58,6 +58,8 @@ class Scope:
 class Saga:
     """The running saga. Plain asyncio (sleep, gather, wait, timeout, TaskGroup, Queue, Event) is durable in it too."""
 
+    __slots__ = ("_mailbox", "_st")
+
     def __init__(self, st: SagaState, mailbox: Mailbox) -> None:
         self._st = st
         self._mailbox = mailbox
@@ -192,7 +194,7 @@ class Saga:
     def publish(self, event: Event) -> None:
         """Tell whoever listens. It stays told, also when the saga fails later."""
         cls = type(event)
-        body = values.to_json(cls, event)
+        body = values.message_json(event)
         seq = self._opened()
         key = str(getattr(event, cls.__key__))
         self._st.decide(Publish(seq=seq, topic=cls.__topic__, key=key, type=cls.__wire_name__, body=body))
@@ -205,7 +207,7 @@ class Saga:
     def send(self, saga_id: str, message: Message, *, channel: str = "") -> None:
         """A message to another saga."""
         cls = type(message)
-        body = values.to_json(cls, message)
+        body = values.message_json(message)
         seq = self._opened()
         self._st.decide(SendMessage(seq=seq, saga_id=saga_id, type=cls.__wire_name__, channel=channel, body=body))
 

@@ -86,13 +86,14 @@ def saga(function: Any = None, /, *, name: str | None = None, version: int = 1) 
     Raises DefinitionError for a function of another shape, or one that reads the clock or rolls dice (rule 20).
     """
     if function is None:
-        return lambda decorated: _saga_type(decorated, name or decorated.__name__, version)
-    return _saga_type(function, function.__name__, version)
+        return lambda decorated: _saga_type(decorated, name, version)
+    return _saga_type(function, name, version)
 
 
-def _saga_type(function: Any, name: str, version: int) -> SagaType[Any, Any]:
+def _saga_type(function: Any, name: str | None, version: int) -> SagaType[Any, Any]:
     if not inspect.iscoroutinefunction(function) or not inspect.isfunction(function):
         raise DefinitionError(f"@saga is for `async def` functions, not for {function!r}")
+    name = name or function.__name__
     shape = inspect.signature(function).parameters.values()
     odd = any(p.kind in (p.KEYWORD_ONLY, p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in shape)
     where = f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"

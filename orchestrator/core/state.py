@@ -53,6 +53,32 @@ class Unbegun:
 class SagaState:
     """See the module. `steps` are the operations that a StepEnded may speak of: steps, and undos of steps."""
 
+    __slots__ = (
+        "_next_seq",
+        "_opened_in_turn",
+        "_random",
+        "_uuids",
+        "cancelling",
+        "decisions",
+        "identity",
+        "left",
+        "left_at_the_end",
+        "left_seqs",
+        "loop",
+        "operations",
+        "pivot_seq",
+        "replaying",
+        "root",
+        "services",
+        "site",
+        "sites",
+        "status",
+        "status_before",
+        "steps",
+        "stuck",
+        "unbegun",
+    )
+
     def __init__(self, identity: SagaIdentity) -> None:
         self.identity = identity
         self.loop = SagaLoop()
@@ -67,7 +93,7 @@ class SagaState:
         self.unbegun: dict[int, Unbegun] = {}
         self.services: dict[str, list[int]] = {}
         self.left: list[str] = []  # what a person gave up taking back, for people; left_seqs names the operations
-        self.left_seqs: set[int] = set()
+        self.left_seqs: frozenset[int] = frozenset()
         self.left_at_the_end: tuple[str, ...] = ()
         self.pivot_seq: int | None = None
         self.root: Place = None  # type: ignore[assignment]  # set by the turn, which knows undo

@@ -1,5 +1,6 @@
 """The timers of one saga: set by saga code or by the runtime, fired one at a time by entries, in the order of
-(due, number). Nothing here waits."""
+(due, number). Nothing here waits.
+"""
 
 import heapq
 import math

@@ -1,7 +1,7 @@
 """A live saga: feed it an entry, get what it decided. One entry is one turn (rule 15)."""
 
 from contextvars import Context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.core import determinism, values
@@ -75,9 +75,11 @@ class LiveSaga:
         return tuple(_timer(timer) for timer in self._st.loop.timers.in_order())
 
     def pending_steps(self) -> tuple[StartStep, ...]:
-        """To start (again) after a load: steps that somebody waits for, and undos of steps."""
+        """To start (again) after a load: steps that somebody waits for, and undos of steps. All are `maybe_ran`."""
+        if self._st.status in TERMINAL:
+            return ()
         pending = (step.pending_step() for _, step in sorted(self._st.steps.items()))
-        return tuple(step for step in pending if step is not None)
+        return tuple(replace(step, maybe_ran=True) for step in pending if step is not None)
 
     def abandoned_steps(self) -> tuple[tuple[int, int], ...]:
         """(seq, attempt) of steps that nobody waits for but their undo, which begins when they have ended.
@@ -85,11 +87,15 @@ class LiveSaga:
         After a load nobody knows of them any more. Report them as StepEnded(raised, STEP_LOST), but not before a
         process that may still run them has lost its lease.
         """
+        if self._st.status in TERMINAL:
+            return ()
         steps = [s for _, s in sorted(self._st.steps.items()) if isinstance(s, Step) and s.is_abandoned()]
         return tuple((step.seq, step.attempts.number) for step in steps)
 
     def pending_sends(self) -> tuple[Decision, ...]:
         """Open commands, undos and children: to send again when Kafka may have lost them (rule 13)."""
+        if self._st.status in TERMINAL:
+            return ()
         operations = [op for _, op in sorted(self._st.operations.items()) if isinstance(op, Call | Child)]
         pending = (operation.pending_send() for operation in operations)
         return tuple(decision for decision in pending if decision is not None)
@@ -109,7 +115,8 @@ class LiveSaga:
 
     def interrupt(self) -> None:
         """For the watchdog, from its thread, before it raises TurnTooLong in this one: the turn ends in Blocked
-        whatever the saga's code does with the exception."""
+        whatever the saga's code does with the exception.
+        """
         text = "a turn ran too long: is there a loop without await, or a call that blocks?"
         self._st.loop.broken = blocked("TurnTooLong", text)
 
@@ -129,19 +136,21 @@ class LiveSaga:
         st.begin_turn()
         before_us = st.loop.now_us
         st.loop.now_us = max(before_us, entry.at_us)
+        guarded_before = determinism.guard(st.loop)
         try:
-            with determinism.guarded(st.loop):
-                reason = self._apply(entry)
-                if reason is not None:
-                    st.loop.now_us = before_us
-                    return Ignored(reason)
-                st.loop.run()
+            reason = self._apply(entry)
+            if reason is not None:
+                st.loop.now_us = before_us
+                return Ignored(reason)
+            st.loop.run()
         except Blocked:
             raise
         except Misuse as error:
             raise Blocked(_problem(error)) from error
         except Exception as error:
             raise Blocked(problem_of(error)) from error
+        finally:
+            determinism.guard(guarded_before)
         if st.loop.broken is not None:
             broken = st.loop.broken
             raise (broken if isinstance(broken, Blocked) else Blocked(_problem(broken))) from broken
@@ -150,6 +159,8 @@ class LiveSaga:
 
     def _apply(self, entry: Entry) -> str | None:
         """Make ready what the entry wakes. None, or why it is ignored."""
+        if self._st.status in TERMINAL and not isinstance(entry, UndoRequested):
+            return "the saga has ended"
         match entry:
             case Replied():
                 return self._replied(entry)
@@ -158,7 +169,7 @@ class LiveSaga:
             case TimerFired():
                 return self._timer_fired(entry)
             case MessageArrived():
-                return "the saga has ended" if self._st.status in TERMINAL else self._mailbox.arrived(entry)
+                return self._mailbox.arrived(entry)
             case UndoReplied():
                 return self._undo_replied(entry)
             case Started():

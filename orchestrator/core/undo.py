@@ -142,7 +142,7 @@ class Undo:
         """It stays undone, and is listed with the note."""
         self.of.state = after(self.of.state, "given_up")
         self.st.left.append(f"{self.of.label} ({note})" if note else self.of.label)
-        self.st.left_seqs.add(self.of.seq)
+        self.st.left_seqs |= {self.of.seq}
         self.st.operations.pop(self.of.seq, None)
         self.done.set_result(False)
 
@@ -235,7 +235,7 @@ async def undo_place(st: SagaState, place: Place) -> None:
     finally:
         current.shield = None
     if shield.cancels:
-        raise asyncio.CancelledError
+        raise asyncio.CancelledError(*(() if shield.message is None else (shield.message,)))
 
 
 async def _undo_place(st: SagaState, place: Place, current: SagaTask, shield: ShieldedFuture) -> None:

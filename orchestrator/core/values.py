@@ -15,6 +15,7 @@ import pydantic_core
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 
 from orchestrator import limits
+from orchestrator.contracts import Message
 from orchestrator.core.entries import Json
 from orchestrator.errors import DefinitionError, PayloadError
 
@@ -46,6 +47,11 @@ def to_json(tp: Any, value: Any) -> Json:
     data = encode(tp, value)
     decode_bytes(tp, data)
     return pydantic_core.from_json(data)
+
+
+def message_json(message: Message) -> Json:
+    """The same of a message, which was validated when it was made."""
+    return pydantic_core.from_json(encode(type(message), message))
 
 
 def decode(tp: Any, data: Json) -> Any:

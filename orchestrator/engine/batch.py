@@ -12,14 +12,10 @@ import psycopg
 
 from orchestrator.core.decisions import StartStep
 from orchestrator.core.entries import Entry
-from orchestrator.engine import fence, journal, mail, sagas, verbs
+from orchestrator.engine import fence, journal, mail, sagas, span_queue, verbs
 from orchestrator.failpoints import failpoint
 from outbox_relay import table
 from outbox_relay.rows import Row
-
-QUEUE_SPANS: LiteralString = """
-    INSERT INTO amends.span_queue (shard, batch_no, saga_nos, positions) VALUES (%s, %s, %s::bigint[], %s::int[])
-"""
 
 
 @dataclass(slots=True)
@@ -39,7 +35,8 @@ class ShardWrites:
     letters: list[mail.Letter] = field(default_factory=list)
     ignored: dict[str, tuple[int, str]] = field(default_factory=dict)
     outcomes: list[tuple[int, str]] = field(default_factory=list)
-    steps: list[tuple[int, str, StartStep]] = field(default_factory=list)  # after the commit: saga_no, saga id, what
+    unseen_ends: list[int] = field(default_factory=list)  # saga_no: ended by force, without a turn
+    steps: list[tuple[str, StartStep]] = field(default_factory=list)  # after the commit: saga id, what
     wakes: dict[int, tuple[str, int | None]] = field(default_factory=dict)  # after the commit: saga_no -> id, due
 
     def move(self, move: sagas.Move) -> None:
@@ -141,17 +138,11 @@ def _mail_statements(batch: Batch) -> Iterable[tuple[LiteralString, tuple[Any, .
 
 def _span_statements(batch: Batch, holds: dict[int, fence.Hold]) -> Iterable[tuple[LiteralString, tuple[Any, ...]]]:
     for shard, writes in sorted(batch.shards.items()):
-        if writes.turns:
-            rows = writes.turns
-            yield (
-                QUEUE_SPANS,
-                (
-                    shard,
-                    holds[shard].batch_no + 1,
-                    [row.saga_no for row in rows],
-                    [row.pos for row in rows],
-                ),
-            )
+        turns = [(row.saga_no, row.pos) for row in writes.turns]
+        turns += [(saga_no, span_queue.END_UNSEEN) for saga_no in writes.unseen_ends]
+        if turns:
+            hold = holds[shard]
+            yield span_queue.INSERT, span_queue.insert_params(shard, hold.batch_no + 1, hold.epoch, turns)
 
 
 def _summed(counts: Iterable[dict[str, tuple[int, str]]]) -> dict[str, tuple[int, str]]:

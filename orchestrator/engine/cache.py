@@ -51,6 +51,12 @@ class Cache:
             self._residents.move_to_end(saga_id)
         return resident
 
+    def interrupt(self, saga_id: str) -> None:
+        """From the watchdog's thread: the turn that runs ends in Blocked, whatever the saga's code does."""
+        resident = self._residents.get(saga_id)
+        if resident is not None and resident.live is not None:
+            resident.live.interrupt()
+
     def put(self, resident: Resident) -> None:
         resident.used_s = time.monotonic()
         self._residents[resident.row.id] = resident

@@ -6,6 +6,7 @@ even that, since each commit raises it by one. A claim is one UPDATE: it waits f
 what it reads is final.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
 from uuid import UUID, uuid4
@@ -35,10 +36,18 @@ _SET_TOPIC: LiteralString = """
     WHERE shard = %s AND epoch = %s AND owner = %s
 """
 _SET_PROBING: LiteralString = """
-    UPDATE amends.shards SET probing = %s
+    UPDATE amends.shards SET probing = %s::text[]
     WHERE shard = %s AND epoch = %s AND owner = %s
 """
 _OWNERS: LiteralString = "SELECT shard, epoch, worker FROM amends.shards ORDER BY shard"
+
+# By a trigger each change of a shard's owner leaves a row there.
+_TAKEOVERS: LiteralString = """
+    SELECT (extract(epoch FROM at) * 1000000)::bigint, epoch, name FROM amends.takeovers
+    WHERE shard = %s AND epoch <= %s
+    ORDER BY epoch DESC, at DESC
+    LIMIT %s
+"""
 
 
 @dataclass(slots=True)
@@ -54,7 +63,7 @@ class Hold:
     next_offset: int
     topic_id: str | None
     claimed_us: int
-    probing: int | None = None
+    probing: tuple[str, ...] = ()
     unclean: bool = False  # the owner before us did not give it back: its last turn may have been its death
 
 
@@ -96,7 +105,7 @@ def claim(connection: psycopg.Connection[Any], shard: int, epoch: int, worker: U
     if row is None:
         return None
     new_epoch, batch_no, next_offset, topic_id, probing, unclean, claimed_us = row
-    return Hold(shard, new_epoch, owner, batch_no, next_offset, topic_id, claimed_us, probing, unclean)
+    return Hold(shard, new_epoch, owner, batch_no, next_offset, topic_id, claimed_us, tuple(probing or ()), unclean)
 
 
 def release(connection: psycopg.Connection[Any], hold: Hold) -> None:
@@ -110,15 +119,22 @@ def set_topic(connection: psycopg.Connection[Any], hold: Hold, topic_id: str, ne
     hold.topic_id, hold.next_offset = topic_id, next_offset
 
 
-def set_probing(connection: psycopg.Connection[Any], hold: Hold, saga_no: int | None) -> None:
-    """Committed before the saga's turn runs alone: whoever finds it after a death knows whose turn it was."""
-    connection.execute(_SET_PROBING, (saga_no, hold.shard, hold.epoch, hold.owner))
-    hold.probing = saga_no
+def set_probing(connection: psycopg.Connection[Any], hold: Hold, saga_ids: Sequence[str]) -> None:
+    """Committed before these sagas' turns: whoever finds it after a death knows whose turns they were."""
+    connection.execute(_SET_PROBING, (list(saga_ids), hold.shard, hold.epoch, hold.owner))
+    hold.probing = tuple(saga_ids)
 
 
 def owners(connection: psycopg.Connection[Any]) -> list[Owner]:
     """Every shard and whose claim is the latest."""
     return [Owner(*row) for row in connection.execute(_OWNERS)]
+
+
+def takeovers(
+    connection: psycopg.Connection[Any], shard: int, until_epoch: int, rows_max: int
+) -> list[tuple[int, int, str]]:
+    """(microseconds, epoch, worker's name) of the latest changes of owner up to an epoch, the oldest first."""
+    return connection.execute(_TAKEOVERS, (shard, until_epoch, rows_max)).fetchall()[::-1]
 
 
 def fence_params(holds: list[Hold], next_offsets: dict[int, int]) -> tuple[list[Any], ...]:

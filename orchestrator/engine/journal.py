@@ -19,6 +19,12 @@ INSERT: LiteralString = """
 _READ: LiteralString = """
     SELECT saga_no, body FROM amends.journal WHERE saga_no = ANY (%s) ORDER BY saga_no, pos
 """
+_READ_BETWEEN: LiteralString = """
+    SELECT j.saga_no, j.pos, j.body
+    FROM unnest(%s::bigint[], %s::int[], %s::int[]) AS w(saga_no, first, last)
+    JOIN amends.journal j ON j.saga_no = w.saga_no AND j.pos BETWEEN w.first AND w.last
+    ORDER BY j.saga_no, j.pos
+"""
 _WAKES: LiteralString = """
     SELECT s.saga_no, s.id, last.wake_us
     FROM amends.sagas s
@@ -54,6 +60,18 @@ def read(connection: psycopg.Connection[Any], saga_nos: list[int]) -> dict[int, 
     for saga_no, body in connection.execute(_READ, (saga_nos,)):
         journals[saga_no].append(json.loads(body))
     return journals
+
+
+def read_between(
+    connection: psycopg.Connection[Any], parts: Iterable[tuple[int, int, int]]
+) -> dict[int, list[tuple[int, str]]]:
+    """Parts of journals, asked for as (saga_no, first position, last): (position, body) in order, by saga_no."""
+    listed = list(parts)
+    params = tuple([part[n] for part in listed] for n in range(3))
+    turns: dict[int, list[tuple[int, str]]] = {}
+    for saga_no, pos, body in connection.execute(_READ_BETWEEN, params):
+        turns.setdefault(saga_no, []).append((pos, body))
+    return turns
 
 
 def wakes(connection: psycopg.Connection[Any], shard: int) -> list[tuple[int, str, int]]:

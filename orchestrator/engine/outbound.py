@@ -26,7 +26,7 @@ from orchestrator.core.decisions import (
     Wait,
 )
 from orchestrator.engine.sagas import SagaRow
-from orchestrator.engine.traceparents import operation_traceparent
+from orchestrator.engine.traceparents import operation_traceparent, undo_traceparent
 from orchestrator.messaging import avro, control, outgoing
 from orchestrator.messaging.nonce import is_genuine, nonce_of
 from orchestrator.messaging.topics import Topics
@@ -96,6 +96,7 @@ class Outbound:
     def _request(self, saga: SagaRow, send: SendCommand | SendUndo) -> outgoing.Request:
         key = saga.identity.key(send.seq)
         expires = datetime.fromtimestamp(self._now_us() / 1e6, UTC) + timedelta(seconds=limits.COMMAND_EXPIRES_S)
+        of_request = undo_traceparent if isinstance(send, SendUndo) else operation_traceparent
         return outgoing.Request(
             topic=self._topics.commands(send.service),
             saga_id=saga.id,
@@ -105,7 +106,7 @@ class Outbound:
             reply_to=outgoing.reply_to(self._topics.sagas, saga.shard),
             nonce=nonce_of(self._secret, key),
             expires_at=expires.isoformat(timespec="milliseconds"),
-            traceparent=operation_traceparent(saga, send.seq),
+            traceparent=of_request(saga, send.seq),
         )
 
     def _undo(self, saga: SagaRow, undo: SendUndo) -> Row:
@@ -163,7 +164,7 @@ class Outbound:
             attempt=undo.attempt,
             reply_to=outgoing.reply_to(self._topics.sagas, saga.shard),
             nonce=nonce_of(self._secret, key),
-            traceparent=operation_traceparent(saga, undo.seq),
+            traceparent=undo_traceparent(saga, undo.seq),
         )
 
     def child_ended(self, child: SagaRow, finish: Finish) -> Row:

@@ -15,7 +15,7 @@ import psycopg
 from orchestrator import limits
 from orchestrator.engine.fence import Hold
 from orchestrator.engine.processing import Processing
-from orchestrator.engine.wakeups import PUT_OFF_US, Wakeup, Wakeups
+from orchestrator.engine.wakeups import PUT_OFF_US, DueTimer, Wakeup, Wakeups, patient_due_us
 from orchestrator.engine.watermarks import Watermarks
 from outbox_relay import table
 
@@ -38,8 +38,8 @@ class Patience:
     _held: dict[int, list[Wakeup]] = field(default_factory=dict)
     _unhealthy_us: int = 0  # the last moment at which rows lay in the outbox for too long
 
-    def due(self, connection: psycopg.Connection[Any], holds: dict[int, Hold], now_us: int) -> list[Wakeup]:
-        """Wake-ups to feed now."""
+    def due(self, connection: psycopg.Connection[Any], holds: dict[int, Hold], now_us: int) -> list[DueTimer]:
+        """Timers to fire now."""
         for wakeup in self.wakeups.due(now_us, DUE_MAX):
             self._held.setdefault(wakeup.shard, []).append(wakeup)
         let_in = self._let_in(holds)
@@ -54,7 +54,8 @@ class Patience:
         self.processing.prepare(connection, let_in)
         unsent = self._unsent(connection, let_in)
         floors_us = {shard: max(hold.claimed_us, self._unhealthy_us) for shard, hold in holds.items()}
-        return [w for w in let_in if self._fires(w, now_us if w.saga_no in unsent else floors_us[w.shard], now_us)]
+        due = [self._earliest(wakeup, floors_us[wakeup.shard], unsent, now_us) for wakeup in let_in]
+        return [timer for timer in due if timer is not None]
 
     def _let_in(self, holds: dict[int, Hold]) -> list[Wakeup]:
         let_in: list[Wakeup] = []
@@ -71,12 +72,19 @@ class Patience:
                 del self._held[shard]
         return let_in
 
-    def _fires(self, wakeup: Wakeup, floor_us: int, now_us: int) -> bool:
-        """Whether the saga's next timer is really due; if not yet, it is put off until it is."""
-        due_us = self.processing.patient_due_us(wakeup, floor_us)
-        if due_us is not None and due_us > now_us:
-            self._put_off(wakeup, due_us)
-        return due_us is not None and due_us <= now_us
+    def _earliest(self, wakeup: Wakeup, floor_us: int, unsent: frozenset[str], now_us: int) -> DueTimer | None:
+        """The saga's timer that is really due first; if none is yet, it is put off until one will be."""
+        found: tuple[int, int] | None = None
+        for timer in self.processing.timers(wakeup):
+            key = self.processing.key(wakeup, timer)
+            due_us = patient_due_us(timer, now_us if key in unsent else floor_us)
+            found = min(found or (due_us, timer.number), (due_us, timer.number))
+        if found is None:
+            return None
+        if found[0] > now_us:
+            self._put_off(wakeup, found[0])
+            return None
+        return DueTimer(wakeup.saga_no, wakeup.saga_id, wakeup.shard, found[1])
 
     def _put_off(self, wakeup: Wakeup, due_us: int) -> None:
         self.wakeups.set(wakeup.saga_no, wakeup.saga_id, wakeup.shard, due_us)
@@ -88,10 +96,11 @@ class Patience:
         self._unhealthy_us = now_us
         return False
 
-    def _unsent(self, connection: psycopg.Connection[Any], let_in: list[Wakeup]) -> frozenset[int]:
-        """Saga numbers whose next timer measures patience with a command that still lies in the outbox."""
-        keys = {key: w.saga_no for w in let_in if (key := self.processing.waits_for(w)) is not None}
+    def _unsent(self, connection: psycopg.Connection[Any], let_in: list[Wakeup]) -> frozenset[str]:
+        """Operation keys of commands whose patience is measured, but which still lie in the outbox."""
+        keys = [
+            key for w in let_in for t in self.processing.timers(w) if (key := self.processing.key(w, t)) is not None
+        ]
         if not keys:
             return frozenset()
-        rows = connection.execute(table.PENDING_OPERATIONS, (list(keys),))
-        return frozenset(keys[row[0]] for row in rows)
+        return frozenset(row[0] for row in connection.execute(table.PENDING_OPERATIONS, (keys,)))

@@ -3,8 +3,8 @@
 import ctypes
 import faulthandler
 import logging
+import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -26,18 +26,24 @@ class Watchdog:
     """Interrupts a turn that runs too long; if that can't be done, it ends the process.
 
     Python code is interrupted by an exception in its thread. A C call that holds the GIL lets nobody in: against it
-    stands faulthandler's own timer, which needs no GIL, prints where the process hangs, and exits.
+    stands a timer of the kernel, whose signal prints where every thread is and then kills. Neither measures by the wall
+    clock: a process that was stopped for a while, or had to wait for a CPU, has not worked for too long.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, mark: Callable[[str], None]) -> None:
+        """`mark` is called with the saga's id before its turn is interrupted: the turn must not count any more."""
+        self._mark = mark
         self._thread_id = 0
-        self._turn: tuple[str, float] | None = None
+        self._turn: str | None = None
+        self._turns = 0
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="amends-watchdog", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread_id = threading.get_ident()
+        # The handler is faulthandler's: written in C, it needs no GIL. `chain` lets the signal's default follow: death.
+        faulthandler.register(signal.SIGPROF, chain=True)
         self._thread.start()
         return self
 
@@ -46,12 +52,14 @@ class Watchdog:
     ) -> None:
         self._stop.set()
         self._thread.join(LOOK_EVERY_S * 4)
-        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        faulthandler.unregister(signal.SIGPROF)
 
     @contextmanager
     def turn(self, saga_id: str) -> Iterator[None]:
         """Around one saga's turn."""
-        self._turn = (saga_id, time.monotonic())
+        self._turns += 1
+        self._turn = saga_id
         try:
             yield
         except TurnTooLong:
@@ -62,17 +70,21 @@ class Watchdog:
                 self._turn = None
 
     def _watch(self) -> None:
+        seen, looks = 0, 0
         while not self._stop.wait(LOOK_EVERY_S):
-            # Armed anew while Python runs: it fires only if this thread could not run for so long.
-            faulthandler.dump_traceback_later(limits.TURN_SECONDS_DEADLY, exit=True)
+            # Counts the CPU seconds of this process, and is set back as long as Python gets to run.
+            signal.setitimer(signal.ITIMER_PROF, limits.TURN_SECONDS_DEADLY)
             with self._lock:
-                turn = self._turn
-                if turn is not None and time.monotonic() - turn[1] > limits.TURN_SECONDS_MAX:
-                    log.error("saga %s: its turn runs longer than %s s: interrupted", turn[0], limits.TURN_SECONDS_MAX)
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                        ctypes.c_ulong(self._thread_id), ctypes.py_object(TurnTooLong)
-                    )
-                    self._turn = (turn[0], time.monotonic())
+                looks = looks + 1 if self._turn is not None and self._turns == seen else 0
+                seen = self._turns
+                if self._turn is not None and looks * LOOK_EVERY_S >= limits.TURN_SECONDS_MAX:
+                    self._interrupt(self._turn)
+                    looks = 0
+
+    def _interrupt(self, saga_id: str) -> None:
+        log.error("saga %s: its turn runs longer than %s s: interrupted", saga_id, limits.TURN_SECONDS_MAX)
+        self._mark(saga_id)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread_id), ctypes.py_object(TurnTooLong))
 
 
 def singly(work: list[Work], run_one: Callable[[Work], None], isolate: Callable[[Work, psycopg.Error], None]) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal, cast
 import psycopg
 
 from orchestrator.core.blocked import Blocked
+from orchestrator.core.decisions import Timer
 from orchestrator.core.entries import StepEnded, TimerFired, VerbGiven
 from orchestrator.core.registry import Registry
 from orchestrator.core.replay import replay
@@ -19,10 +20,10 @@ from orchestrator.engine.outbound import Outbound
 from orchestrator.engine.steps import StepEnd
 from orchestrator.engine.turns import Start, Turns
 from orchestrator.engine.verbs import Verb
-from orchestrator.engine.wakeups import Wakeup, patient_due_us
+from orchestrator.engine.wakeups import DueTimer, Wakeup
 from orchestrator.problems import Problem
 
-Work = Item | StepEnd | Wakeup | Verb
+Work = Item | StepEnd | DueTimer | Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Processing:
         self._registry, self._cache, self._turns, self._outbound = registry, cache, turns, outbound
         self._now_us = now_us
 
-    def prepare(self, connection: psycopg.Connection[Any], work: Iterable[Work]) -> Known:
+    def prepare(self, connection: psycopg.Connection[Any], work: Iterable[Work | Wakeup]) -> Known:
         """One look at the database for all items: sagas into memory, mailboxes, numbers for new rows."""
         listed = list(work)
         ids = {w.saga_id for w in listed if w.saga_id is not None}
@@ -72,7 +73,7 @@ class Processing:
                 writes.next_offset = max(writes.next_offset or 0, work.offset + 1)
             case StepEnd():
                 self._step(batch, work)
-            case Wakeup():
+            case DueTimer():
                 self._timer(batch, work)
             case Verb():
                 self._verb(batch, work, connection)
@@ -124,26 +125,20 @@ class Processing:
         )
         self._turns.feed(batch, resident, entry)
 
-    def _timer(self, batch: Batch, wakeup: Wakeup) -> None:
-        resident = self._cache.get(wakeup.saga_id)
-        timer = None if resident is None or resident.live is None else resident.live.next_timer
-        if resident is not None and timer is not None:
-            self._turns.feed(batch, resident, TimerFired(at_us=self._now_us(), timer=timer.number))
+    def _timer(self, batch: Batch, due: DueTimer) -> None:
+        resident = self._cache.get(due.saga_id)
+        if resident is not None and resident.live is not None:
+            self._turns.feed(batch, resident, TimerFired(at_us=self._now_us(), timer=due.timer))
 
-    def patient_due_us(self, wakeup: Wakeup, floor_us: int) -> int | None:
-        """When the saga's next timer is really due; None if it has none (any more)."""
+    def timers(self, wakeup: Wakeup) -> tuple[Timer, ...]:
+        """The timers that the saga has set."""
         resident = self._cache.get(wakeup.saga_id)
-        if resident is None or resident.live is None or resident.live.next_timer is None:
-            return None
-        return patient_due_us(resident.live.next_timer, floor_us)
+        return () if resident is None or resident.live is None else resident.live.timers()
 
-    def waits_for(self, wakeup: Wakeup) -> str | None:
-        """The key of the call whose patience the saga's next timer measures."""
+    def key(self, wakeup: Wakeup, timer: Timer) -> str | None:
+        """The key of the call whose patience the timer measures."""
         resident = self._cache.get(wakeup.saga_id)
-        timer = None if resident is None or resident.live is None else resident.live.next_timer
-        if resident is None or timer is None or timer.seq is None:
-            return None
-        return resident.row.identity.key(timer.seq)
+        return None if resident is None or timer.seq is None else resident.row.identity.key(timer.seq)
 
     def isolate(self, batch: Batch, work: Work, error: psycopg.Error) -> None:
         """What the database will never take: its saga is blocked, a message goes to the dead letters as bytes."""

@@ -42,6 +42,10 @@ INSERT: LiteralString = """
     ) AS t(saga_no, id, uid, type, version, shard, input, input_hash, parent_id, parent_key, parent_reply_to,
         traceparent)
 """
+_ENDS: LiteralString = """
+    SELECT saga_no, (extract(epoch FROM ended_at) * 1000000)::bigint, problem FROM amends.sagas
+    WHERE saga_no = ANY (%s) AND ended_at IS NOT NULL
+"""
 MOVE: LiteralString = (
     "SELECT amends.move_sagas(%s::bigint[], %s::text[], %s::text[], %s::boolean[], %s::text[], %s::text[], %s::text[])"
 )
@@ -97,6 +101,15 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
+class End:
+    """When and why a saga ended, as its row says it."""
+
+    at_us: int
+    error_type: str
+    error_text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Value:
     saga_no: int
     key: str
@@ -113,6 +126,15 @@ def find(connection: psycopg.Connection[Any], ids: list[str]) -> dict[str, SagaR
 def find_by_number(connection: psycopg.Connection[Any], saga_nos: list[int]) -> dict[int, SagaRow]:
     """The rows of these numbers."""
     return {row[0]: SagaRow(*row) for row in connection.execute(_FIND_BY_NUMBER, (saga_nos,))}
+
+
+def ends(connection: psycopg.Connection[Any], saga_nos: list[int]) -> dict[int, End]:
+    """The ends of these sagas; those that have not ended are missing."""
+    found: dict[int, End] = {}
+    for saga_no, at_us, problem in connection.execute(_ENDS, (saga_nos,)):
+        told = json.loads(problem) if problem else {}
+        found[saga_no] = End(at_us, str(told.get("type", "")), str(told.get("text", "")))
+    return found
 
 
 def open_in(connection: psycopg.Connection[Any], shard: int, after: int, limit: int) -> list[SagaRow]:

@@ -1,6 +1,6 @@
 """Which shards are ours: a watcher thread looks at who lives and says what to claim and what to give back.
 
-Shards are shared out by rendezvous hashing over the live workers, so one more or one less moves only its own share.
+Shards are shared out evenly by rendezvous hashing over the live workers, so one more or one less moves few of them.
 That says who *should* own a shard; a live owner is asked and gives it back between two of its batches.
 """
 
@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -32,9 +32,20 @@ class Plan:
     gifts: frozenset[int] = frozenset()  # ours, and somebody who should own them has asked
 
 
-def rightful_owner(shard: int, candidates: frozenset[UUID]) -> UUID | None:
-    """Rendezvous hashing: the worker with the highest hash of (shard, worker)."""
-    return max(candidates, key=lambda worker: _weight(shard, worker), default=None)
+def shares(shards: Iterable[int], candidates: frozenset[UUID]) -> dict[int, UUID]:
+    """Who should own what: rendezvous hashing with bounded loads. The heaviest pairs of (shard, worker) come first, and
+    nobody gets more than an even share, rounded up. All workers come to the same answer by themselves.
+    """
+    listed = sorted(set(shards))
+    most = -(-len(listed) // len(candidates)) if candidates else 0
+    pairs = sorted(((_weight(shard, worker), shard, worker) for shard in listed for worker in candidates), reverse=True)
+    owners: dict[int, UUID] = {}
+    load = dict.fromkeys(candidates, 0)
+    for _, shard, worker in pairs:
+        if shard not in owners and load[worker] < most:
+            owners[shard] = worker
+            load[worker] += 1
+    return owners
 
 
 def _weight(shard: int, worker: UUID) -> bytes:
@@ -111,9 +122,10 @@ class Watcher:
 
     def _make_plan(self, connection: psycopg.Connection[Any], alive: frozenset[UUID], willing: frozenset[UUID]) -> Plan:
         owners, requests = fence.owners(connection), workers.requests(connection)
+        rightful = shares((owner.shard for owner in owners), willing)
         claims = []
         for owner in owners:
-            mine = not self.draining and rightful_owner(owner.shard, willing) == self._worker
+            mine = not self.draining and rightful.get(owner.shard) == self._worker
             if not mine or owner.worker == self._worker:
                 self._wanted_since.pop(owner.shard, None)
             elif owner.worker is None or owner.worker not in alive:

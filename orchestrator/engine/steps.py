@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.core import values
@@ -39,6 +39,7 @@ class StepEnd:
     key: tuple[str, int]
     saga_no: int
     saga_id: str
+    shard: int
     seq: int
     attempt: int
     body: Json = None
@@ -83,30 +84,30 @@ class StepRunner:
         """How many have not ended."""
         return len(self._running)
 
-    def start(self, saga_no: int, saga_id: str, operation_key: str, shown_key: str, step: StartStep) -> None:
-        """Run it, unless this very attempt runs already or has a result that nobody has kept yet."""
-        key = (operation_key, step.attempt)
-        end = StepEnd(key=key, saga_no=saga_no, saga_id=saga_id, seq=step.seq, attempt=step.attempt)
+    def start(self, awaited: StepEnd, shown_key: str, step: StartStep) -> None:
+        """Run it, unless this very attempt runs already or has a result that nobody has kept yet.
+
+        `awaited` says whose step it is; its body or problem is filled in at the end.
+        """
         with self._lock:
-            if key in self._running:
+            if awaited.key in self._running:
                 return
-            if (unkept := self._unkept.get(key)) is not None:
+            if (unkept := self._unkept.get(awaited.key)) is not None:
                 self._ended(unkept)
                 return
-            self._running.add(key)
-        run = _Run(shown_key, end, step)
+            self._running.add(awaited.key)
+        run = _Run(shown_key, awaited, step)
         if inspect.iscoroutinefunction(step.function):
             asyncio.run_coroutine_threadsafe(self._run_async(run), self._loop)
         else:
             self._pool.submit(self._run_sync, run)
 
-    def report_lost(self, saga_no: int, saga_id: str, operation_key: str, seq: int, attempt: int) -> None:
+    def report_lost(self, awaited: StepEnd) -> None:
         """A step that only its undo waits for: if it does not run in this process, nobody will hear of it any more."""
-        key = (operation_key, attempt)
         with self._lock:
-            if key in self._running:
+            if awaited.key in self._running:
                 return
-        self._ended(StepEnd(key=key, saga_no=saga_no, saga_id=saga_id, seq=seq, attempt=attempt, problem=STEP_LOST))
+        self._ended(replace(awaited, problem=STEP_LOST))
 
     def kept(self, key: tuple[str, int]) -> None:
         """The result is in the journal (or nobody waits for it any more)."""
@@ -124,15 +125,7 @@ class StepRunner:
         self._thread.join(CLOSE_S)
 
     def _finish(self, run: _Run, body: Json, problem: Problem | None) -> None:
-        end = StepEnd(
-            key=run.end.key,
-            saga_no=run.end.saga_no,
-            saga_id=run.end.saga_id,
-            seq=run.end.seq,
-            attempt=run.end.attempt,
-            body=body,
-            problem=problem,
-        )
+        end = replace(run.end, body=body, problem=problem)
         with self._lock:
             self._running.discard(end.key)
             self._unkept[end.key] = end

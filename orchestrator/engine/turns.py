@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.core.blocked import Blocked
+from orchestrator.core.blocked import Blocked, TurnTooLong
 from orchestrator.core.decisions import Decision, Finish, SetStatus, SetValue, StartStep, Turn
 from orchestrator.core.entries import Entry, MessageArrived, Started
 from orchestrator.core.registry import Registry
@@ -38,6 +38,7 @@ class Turns:
     def __init__(self, registry: Registry, cache: Cache, outbound: Outbound, now_us: Callable[[], int]) -> None:
         self._registry, self._cache, self._outbound, self._now_us = registry, cache, outbound, now_us
         self._ended: list[str] = []
+        self.condemned: set[str] = set()  # ids of sagas whose turn has killed two processes
 
     def take_ended(self) -> list[str]:
         """Ids of sagas that came to their end (or were blocked) since the last call; after the commit they can leave
@@ -69,6 +70,9 @@ class Turns:
         row, writes = resident.row, batch.of(resident.row.shard)
         entry = Started(at_us=self._now_us(), input=json.loads(row.input))
         saga_type = self._registry.get(row.type, row.version)
+        if (trouble := self._condemnation(row.id)) is not None:
+            self._block(writes, resident, trouble, entry)
+            return
         if saga_type is None:
             self._block(writes, resident, unknown_type(row), entry)
             return
@@ -102,8 +106,8 @@ class Turns:
     def feed(self, batch: Batch, resident: Resident, entry: Entry) -> str:
         """One entry to one saga. What came of it, in words (for the verbs' audit)."""
         writes, row = batch.of(resident.row.shard), resident.row
-        if resident.trouble is not None:
-            trouble, resident.trouble = resident.trouble, None
+        if (trouble := resident.trouble or self._condemnation(row.id)) is not None and resident.status != "blocked":
+            resident.trouble = None
             self._block(writes, resident, trouble, entry)
             return f"the saga is blocked: {trouble.text}"
         if resident.status == "blocked":
@@ -117,6 +121,10 @@ class Turns:
         except Blocked as blocked:
             self._block(writes, resident, blocked.problem, entry)
             return f"the saga is blocked now: {blocked.problem.text}"
+        except TurnTooLong:  # It met our own code on the way, not the saga's.
+            problem = Problem(kind="error", type="TurnTooLong", text="a turn ran too long", effect="none")
+            self._block(writes, resident, problem, entry)
+            return f"the saga is blocked now: {problem.text}"
         if isinstance(outcome, Ignored):
             writes.ignore(outcome.reason, row.id)
             writes.wakes.setdefault(row.saga_no, (row.id, self._next_wake(resident.live)))
@@ -124,6 +132,13 @@ class Turns:
         batch.turns += 1
         self._record(writes, resident, resident.live, entry, outcome)
         return "done"
+
+    def _condemnation(self, saga_id: str) -> Problem | None:
+        if saga_id not in self.condemned:
+            return None
+        self.condemned.discard(saga_id)
+        text = "the process died in this saga's turn, and so did the one after it: is there a C call without end?"
+        return Problem(kind="error", type="DeadlyTurn", text=text, effect="none")
 
     def _next_wake(self, live: LiveSaga) -> int | None:
         return None if live.next_timer is None else live.next_timer.due_us
@@ -154,7 +169,7 @@ class Turns:
         row = resident.row
         match decision:
             case StartStep():
-                writes.steps.append((row.saga_no, row.id, decision))
+                writes.steps.append((row.id, decision))
             case SetValue(key=key, value=value):
                 writes.values.append(sagas.Value(row.saga_no, key, pos, n, dumps(value)))
             case SetStatus(status=status, problem=problem):
@@ -198,6 +213,7 @@ class Turns:
         finish = Finish(status="terminated", problem=problem, left_undone=left_undone)
         writes = batch.of(resident.row.shard)
         writes.released.append(resident.row.saga_no)
+        writes.unseen_ends.append(resident.row.saga_no)
         if resident.row.parent_key is not None:
             writes.outbox.append(self._outbound.child_ended(resident.row, finish))
         self._finish(writes, resident, finish)
@@ -213,7 +229,7 @@ class Turns:
         else:
             resident.live = live
             self._move(writes, resident, live.status)
-            writes.steps.extend((resident.row.saga_no, resident.row.id, step) for step in live.pending_steps())
+            writes.steps.extend((resident.row.id, step) for step in live.pending_steps())
             writes.wakes[resident.row.saga_no] = (resident.row.id, self._next_wake(live))
         for entry in held:
             self.feed(batch, resident, replace(entry, at_us=self._now_us()))

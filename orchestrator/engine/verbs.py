@@ -10,7 +10,7 @@ READ_MAX = 200  # verbs a cycle
 READ_EVERY_S = 0.05
 
 _READ: LiteralString = """
-    SELECT verb_no, saga_id, verb, note FROM amends.verbs
+    SELECT verb_no, saga_id, shard, verb, note FROM amends.verbs
     WHERE done_at IS NULL AND shard = ANY (%s)
     ORDER BY verb_no LIMIT %s
 """
@@ -25,6 +25,7 @@ DONE: LiteralString = """
 class Verb:
     verb_no: int
     saga_id: str
+    shard: int
     verb: str
     note: str
 

@@ -22,6 +22,16 @@ class Wakeup:
     due_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class DueTimer:
+    """A timer that may fire now. A message of the same batch may still cancel it: then the core ignores it."""
+
+    saga_no: int
+    saga_id: str
+    shard: int
+    timer: int
+
+
 class Wakeups:
     """At most one wake-up a saga: its next timer."""
 

@@ -17,22 +17,26 @@ from uuid import uuid4
 import psycopg
 
 from orchestrator import limits
+from orchestrator.core.decisions import StartStep
 from orchestrator.core.registry import Registry
-from orchestrator.engine import batch as batches
-from orchestrator.engine import fence, inbound, verbs
+from orchestrator.engine import inbound, verbs
 from orchestrator.engine.batch import Batch
 from orchestrator.engine.cache import Cache
 from orchestrator.engine.clock import DatabaseClock
+from orchestrator.engine.committer import Committer
 from orchestrator.engine.ends import Ends
 from orchestrator.engine.installation import Installation, connect, read_installation, restored
 from orchestrator.engine.intake import Arrived, Intake
 from orchestrator.engine.outbound import Outbound
 from orchestrator.engine.ownership import Ownership
 from orchestrator.engine.patience import Patience
-from orchestrator.engine.poison import POISON_CLASSES, Watchdog, singly
-from orchestrator.engine.processing import Known, Processing, Work
+from orchestrator.engine.poison import Watchdog
+from orchestrator.engine.probing import Probing
+from orchestrator.engine.processing import Processing, Work
 from orchestrator.engine.recovery import Recovery, raise_all_epochs
+from orchestrator.engine.sagas import SagaRow
 from orchestrator.engine.shards import Watcher
+from orchestrator.engine.span_export import SpanExport
 from orchestrator.engine.steps import Lifespan, StepEnd, StepRunner
 from orchestrator.engine.topology import Topology
 from orchestrator.engine.turns import Turns
@@ -63,17 +67,16 @@ class Worker:
         self._id = uuid4()
         self._name = name or f"{socket.gethostname()}-{os.getpid()}"
         self._url = settings.database_url.get_secret_value()
-        self._cycles = 0
-        self._spans = settings.otel_exporter_otlp_endpoint is not None
+        self._cycles, self._verbs_read_s = 0, 0.0
+        self._spans = SpanExport(settings, lambda: connect(self._url, f"amends-spans-{self._id}"))
         self._bell = threading.Event()
         self._ends: deque[StepEnd] = deque()
-        self._verbs_read_s = 0.0
         self._clock = DatabaseClock()
-        self._registry = registry
-        self._cache = Cache(registry)
+        self._registry, self._cache = registry, Cache(registry)
         self._wakeups, self._watermarks = Wakeups(), Watermarks()
         self._steps = StepRunner({"default": self._url, **(databases or {})}, self._step_ended, lifespan)
-        self._watchdog = Watchdog()
+        self._probing = Probing()
+        self._watchdog = Watchdog(self._cache.interrupt)
         self._connection: psycopg.Connection[Any] | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -91,6 +94,7 @@ class Worker:
                 self._give_back(self._connection)
                 self._connection.close()
             self._watcher.stop()
+            self._spans.stop()
             log.info("orchestrator %s stopped after %s cycles (topic %s)", self._name, self._cycles, installation.topic)
 
     def _begin(self) -> Installation:
@@ -108,6 +112,7 @@ class Worker:
             self._topology.topics, self._topology.partitions, installation.shards, installation.nonce_secret, now_us
         )
         turns = Turns(self._registry, self._cache, self._outbound, now_us)
+        turns.condemned = self._probing.condemned
         self._turns = turns
         self._processing = Processing(self._registry, self._cache, turns, self._outbound, now_us)
         self._intake = Intake(
@@ -126,20 +131,31 @@ class Worker:
             self._wakeups,
             self._watermarks,
             topic_id=self._topology.sagas_topic_id,
+            claimed=self._probing.claimed,
             recover=self._recovery.send_again,
+        )
+        self._committer = Committer(
+            self._processing,
+            self._cache,
+            self._own,
+            self._topology,
+            self._watchdog,
+            self._after,
+            spans=self._spans.is_on,
         )
         self._watcher = Watcher(
             lambda: connect(self._url, f"amends-watcher-{self._id}"),
             self._id,
             self._name,
             cycle=lambda: self._cycles,
-            backends=self._backends,
+            backends=lambda: self._backends() + self._spans.backends,
             planned=self._bell.set,
         )
         self._steps.open()
         self._watcher.start()
         self._intake.start()
         self._ends_watch.start()
+        self._spans.start()
         log.info("orchestrator %s began: %s shards of %s", self._name, installation.shards, installation.topic)
         return installation
 
@@ -206,8 +222,12 @@ class Worker:
         self._hear_intake(connection)
         self._start_found_steps(connection)
         if work := self._gather(connection):
-            known = self._processing.prepare(connection, work)
-            self._commit(connection, work, known)
+            for portion in self._probing.portions(work):
+                self._probing.note(connection, self._own.holds, portion)
+                self._committer.commit(connection, portion, self._processing.prepare(connection, portion))
+                for one in portion:
+                    if isinstance(one, StepEnd):
+                        self._steps.kept(one.key)
             self._cache.evict()
         elif not self._intake.waiting and not self._ends:
             self._idle()
@@ -249,20 +269,20 @@ class Worker:
             return
         row = resident.row
         for step in resident.live.pending_steps():
-            self._start_step(row.saga_no, row.id, step)
+            self._start_step(row.id, step)
         for seq, attempt in resident.live.abandoned_steps():
             # Whoever ran it has lost the shard: its end will not be heard of, and its undo may begin.
-            self._steps.report_lost(row.saga_no, row.id, row.identity.key(seq), seq, attempt)
+            self._steps.report_lost(_awaited(row, seq, attempt))
         timer = resident.live.next_timer
         self._wakeups.set(row.saga_no, row.id, row.shard, None if timer is None else timer.due_us)
 
-    def _start_step(self, saga_no: int, saga_id: str, step: Any) -> None:
+    def _start_step(self, saga_id: str, step: StartStep) -> None:
         resident = self._cache.get(saga_id)
         if resident is None:
             return
-        identity = resident.row.identity
-        shown = identity.key(step.seq) if step.undo_of is None else f"{identity.key(step.undo_of)}:undo"
-        self._steps.start(saga_no, saga_id, identity.key(step.seq), shown, step)
+        row = resident.row
+        shown = row.identity.key(step.seq) if step.undo_of is None else f"{row.identity.key(step.undo_of)}:undo"
+        self._steps.start(_awaited(row, step.seq, step.attempt), shown, step)
 
     # --- gathering
 
@@ -286,64 +306,23 @@ class Worker:
         came = inbound.read(message, self._clock.now_us())
         return inbound.Item(message.partition, message.offset, message, came)
 
-    # --- committing
-
-    def _commit(self, connection: psycopg.Connection[Any], work: list[Work], known: Known) -> None:
-        batch = Batch()
-        for one in work:
-            with self._watchdog.turn(one.saga_id or ""):
-                self._processing.process(batch, one, known, connection)
-        try:
-            self._write(connection, batch)
-        except psycopg.Error as error:
-            if (error.sqlstate or "")[:2] not in POISON_CLASSES or connection.broken:
-                raise
-            log.warning("the database refuses a value (%s): finding the saga that holds it", str(error).strip())
-            for one in work:
-                self._cache.drop(one.saga_id or "")  # its coroutine is ahead of the journal
-            singly(
-                work, lambda one: self._commit_one(connection, one), lambda one, e: self._isolate(connection, one, e)
-            )
-        for one in work:
-            if isinstance(one, StepEnd):
-                self._steps.kept(one.key)
-
-    def _commit_one(self, connection: psycopg.Connection[Any], one: Work) -> None:
-        batch = Batch()
-        self._processing.process(batch, one, self._processing.prepare(connection, [one]), connection)
-        self._write(connection, batch)
-
-    def _isolate(self, connection: psycopg.Connection[Any], one: Work, error: psycopg.Error) -> None:
-        """The culprit: its saga is quarantined in a transaction of its own, and the others go on."""
-        self._cache.drop(one.saga_id or "")
-        self._processing.prepare(connection, [one])
-        batch = Batch()
-        self._processing.isolate(batch, one, error)
-        self._write(connection, batch)
-
-    def _write(self, connection: psycopg.Connection[Any], batch: Batch) -> None:
-        """Commit, without the shards that turn out to be lost; then what may begin only now."""
-        while batch.shards:
-            if missing := batch.shards.keys() - self._own.holds.keys():
-                batch.drop(missing)
-                continue
-            try:
-                batches.commit(connection, batch, self._own.holds, self._topology.partitions, spans=self._spans)
-            except fence.ShardsLost as lost:
-                gone = frozenset(batch.shards) - lost.held
-                log.warning("shards %s were lost: what they were doing is dropped here", sorted(gone))
-                batch.drop(gone)
-                self._own.lose(gone)
-                continue
-            self._after(batch)
-            return
-
     def _after(self, batch: Batch) -> None:
         for shard, writes in batch.shards.items():
             self._watermarks.reached(shard, self._own.holds[shard].next_offset)
             for saga_no, (saga_id, wake_us) in writes.wakes.items():
                 self._wakeups.set(saga_no, saga_id, shard, wake_us)
-            for saga_no, saga_id, step in writes.steps:
-                self._start_step(saga_no, saga_id, step)
+            for saga_id, step in writes.steps:
+                self._start_step(saga_id, step)
         for saga_id in self._turns.take_ended():
             self._cache.drop(saga_id)
+
+
+def _awaited(row: SagaRow, seq: int, attempt: int) -> StepEnd:
+    return StepEnd(
+        key=(row.identity.key(seq), attempt),
+        saga_no=row.saga_no,
+        saga_id=row.id,
+        shard=row.shard,
+        seq=seq,
+        attempt=attempt,
+    )

@@ -7,6 +7,7 @@ while) is logged and waited for.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import methodcaller
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -45,6 +46,11 @@ _CONSUMER: dict[str, Any] = CONNECTION | {
     # A partition that is assigned during a fetch waits for its end, so this is also the delay of a takeover.
     "fetch.wait.max.ms": 100,
 }
+
+# The client's C code breaks on a header whose name is not UTF-8: it returns a list with a hole and sets an exception.
+# Anybody may send one. A call from Python is not checked for that once the interpreter has specialized it, and then the
+# process crashes at the hole; a call from C always is, and raises SystemError.
+_headers_of = methodcaller("headers")
 
 
 class ShardConsumer:
@@ -243,14 +249,26 @@ def _read(message: Message) -> Envelope | Unreadable:
     assert topic is not None
     assert partition is not None
     assert offset is not None
+    payload = _bytes(message.value())
+    try:
+        headers = _headers_of(message) or ()
+    except (SystemError, UnicodeError):
+        return Unreadable(
+            topic=topic,
+            partition=partition,
+            offset=offset,
+            headers=(),
+            payload=payload,
+            error="the name of a header is not UTF-8",
+        )
     return read_envelope(
         topic=topic,
         partition=partition,
         offset=offset,
         timestamp_ms=message.timestamp()[1],
         key=message.key(),
-        headers=message.headers() or (),  # type: ignore[arg-type]  # the stub allows what can only be given to produce
-        payload=_bytes(message.value()),
+        headers=headers,
+        payload=payload,
     )
 
 

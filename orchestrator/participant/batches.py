@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from orchestrator.errors import AmendsError
-from orchestrator.participant.external import Call
 from orchestrator.participant.connection import Lane, is_conflict, is_connection_loss, until_connected
+from orchestrator.participant.external import Call
 from orchestrator.participant.service import LOG, Service
 from orchestrator.participant.unit import Unit
 from outbox_relay.errors import TopicUnknown
@@ -30,7 +30,7 @@ _I_contra = TypeVar("_I_contra", contravariant=True)
 class Work(Protocol[_I_contra]):
     """What is done with items, inside a transaction."""
 
-    async def lock(self, unit: Unit, items: Sequence[_I_contra], verdict: Exception | None) -> None:
+    async def lock(self, unit: Unit, items: Sequence[_I_contra], verdict: Exception | None, /) -> None:
         """Lock all rows that the items are about."""
 
     async def apply(self, unit: Unit, item: _I_contra, verdict: Exception | None) -> None:
@@ -39,7 +39,7 @@ class Work(Protocol[_I_contra]):
     async def give_up(self, item: _I_contra, error: Exception) -> None:
         """Not even the verdict could be stored."""
 
-    def retries(self, item: _I_contra, error: Exception) -> bool:
+    def retries(self, item: _I_contra, error: Exception, /) -> bool:
         """Whether the item is kept for later instead of being judged now."""
 
 
@@ -66,7 +66,7 @@ class Batches(Generic[_I]):
         self._begin = begin
 
     async def run(self, items: Sequence[_I]) -> None:
-        """Run all items, in order; returns when each is committed or given up. Waits for Postgres as long as it takes."""
+        """Run all items, in order; returns when each is committed or given up. Waits for Postgres if it must."""
         parts = deque([list(items)])
         while parts:
             part = parts.popleft()

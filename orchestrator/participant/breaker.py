@@ -79,6 +79,10 @@ class Breaker:
         return f"Breaker({self.name!r}, fail_max={self.fail_max}, reset_timeout_s={self.reset_timeout_s})"
 
 
+class NotCalled(Exception):
+    """The permit was not used: nothing is known of the other side."""
+
+
 class Refused(Exception):
     """The breaker is open: do not call, come back after `retry_after_s`."""
 
@@ -107,7 +111,9 @@ class SharedBreaker:
         self._machine: pybreaker.CircuitBreaker = pybreaker.CircuitBreaker(
             fail_max=breaker.fail_max,
             reset_timeout=breaker.reset_timeout_s,
-            exclude=[Failure],  # a business no is an answer: the other side is well
+            # A business no is an answer: the other side is well. As a function, because pybreaker takes a class with a
+            # metaclass for one and calls it.
+            exclude=[_is_an_answer],
             state_storage=self._storage,
             name=breaker.name,
             throw_new_error_on_trip=False,
@@ -149,30 +155,30 @@ class SharedBreaker:
         return Permit(trial)
 
     async def ended(self, permit: Permit, error: BaseException | None) -> None:
-        """Say how a permitted call ended. A cancelled call says nothing about the other side."""
-        if isinstance(error, asyncio.CancelledError):
+        """Say how a permitted call ended. One that was cancelled, or never made, says nothing about the other side."""
+        if isinstance(error, asyncio.CancelledError | NotCalled):
             if permit.trial:
                 await self._lane.execute(_RELEASE, (self._participant, self.definition.name, permit.trial))
             return
         if permit.trial is None:
-            if not self.is_open:
-                self._tell(error)
-                if self.is_open:
-                    await self._opened("")
+            if not self.is_open and self._opens(error):
+                await self._opened("")
             return
-        self._machine.half_open()
-        self._tell(error)
-        if self.is_open:
-            await self._opened(permit.trial)
-        else:
+        if error is None or _is_an_answer(error):
+            # The table first: if it does not hear of it, the breaker stays open here too, and there is another trial.
             await self._lane.execute(_CLOSE, (self._participant, self.definition.name, permit.trial))
-            self._trial_elsewhere = False
             _LOG.info("breaker %s of %s: closed by the trial call", self.definition.name, self._participant)
+        self._machine.half_open()
+        self._trial_elsewhere = False
+        if self._opens(error):
+            await self._opened(permit.trial)
 
-    def _tell(self, error: BaseException | None) -> None:
+    def _opens(self, error: BaseException | None) -> bool:
+        """Tell the machine how a call ended; whether it is open after that."""
         with contextlib.suppress(Exception), self._machine.calling():
             if error is not None:
                 raise error
+        return self.is_open
 
     async def _opened(self, trial: str) -> None:
         self._reopens_at = time.monotonic() + self.definition.reset_timeout_s
@@ -193,7 +199,7 @@ class SharedBreaker:
             await self._lane.execute(_OPEN, row)
             self._unsaid = None
 
-    def learn(self, state: str, pause_s: float, trial_out: bool) -> None:
+    def learn(self, state: str, pause_s: float, *, trial_out: bool) -> None:
         """What the table says. What happened here and is not told yet counts for more."""
         if self._unsaid is not None or self._asking:
             return
@@ -213,6 +219,10 @@ class SharedBreaker:
     def _wake_after_s(self) -> float:
         spread_s = self.definition.reset_timeout_s * WAKE_JITTER
         return max(self._pause_s(), TRIAL_WAIT_S) + random.uniform(0, max(spread_s, TRIAL_WAIT_S))
+
+
+def _is_an_answer(error: BaseException) -> bool:
+    return isinstance(error, Failure)
 
 
 class SharedBreakers:
@@ -240,7 +250,7 @@ class SharedBreakers:
         for name, state, pause_s, trial_out in await self._lane.execute(
             _READ, (self._participant, list(self._by_name))
         ):
-            self._by_name[name].learn(state, pause_s, trial_out)
+            self._by_name[name].learn(state, pause_s, trial_out=trial_out)
 
     async def keep_fresh(self) -> None:
         """Until cancelled. A database that does not answer leaves what was known last."""

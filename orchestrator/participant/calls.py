@@ -10,61 +10,30 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from opentelemetry import trace
 
-from orchestrator.errors import Failure, Transient
 from orchestrator.participant import inbox, spans
 from orchestrator.participant.breaker import Permit, Refused
 from orchestrator.participant.connection import Lane
 from orchestrator.participant.external import Call
-from orchestrator.participant.handling import Handling, published
-from orchestrator.participant.local import encoded_reply
 from orchestrator.participant.outcomes import (
-    Broken,
-    Declined,
     Ended,
     Lost,
     Outcome,
     Postponed,
-    Rechecked,
     RecheckFailed,
-    Succeeded,
-    UndoEarly,
-    UndoEnded,
     UndoPostponed,
-    UndoRefused,
-    UndoUnclear,
 )
-from orchestrator.participant.requests import parsed_reply
+from orchestrator.participant.outside import outcome_of
 from orchestrator.participant.service import LOG, Service
-from orchestrator.problems import Problem, problem_of
+from orchestrator.participant.waiting import all_ended
+from orchestrator.problems import Problem
 
 CALLS_WAITING_MAX = 500  # more are left in Kafka
 RENEW_S = 1.0  # how often calls that wait for a place move their deadline on: well below HOLD_SLACK_S
-LOOKUP_SECONDS_MIN = 0.2  # with less left until the deadline a lookup is not worth beginning
-
-_TOO_LATE = Problem(
-    kind="transient", type="TooLate", text="not begun before its deadline", effect="none", retry_after_s=0.5
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    reply: bytes
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class _NotFound:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class _Unanswered:
-    error: Exception
 
 
 class Bulkheads:
@@ -112,10 +81,7 @@ class Calls:
         """Let calls end; those that take longer are given up, and the next scan of their rows finds out."""
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=seconds)
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(list(self._tasks), timeout=2.0)
+        await all_ended(list(self._tasks))
 
     async def keep_waiting(self) -> None:
         """Until cancelled: a call that waits for a place keeps its row as long as this process is alive."""
@@ -201,166 +167,13 @@ class Calls:
         )
         span_name = f"{name} {call.handler.command.__wire_name__}"
         with spans.handling(span_name, call.traceparent, attributes, undone_of=call.undone_of):
-            outcome = await self._outcome(call)
+            outcome = await outcome_of(self._service, call)
             problem = getattr(outcome, "problem", None)
             if problem is not None:
                 span = trace.get_current_span()
                 span.set_attribute("amends.outcome", type(outcome).__name__)
                 spans.fail(span, outcome.error or Exception(problem.type))
             return outcome
-
-    async def _outcome(self, call: Call) -> Outcome:
-        match call.kind:
-            case "do":
-                return await self._do(call)
-            case "resolve":
-                return await self._resolve(call)
-            case "undo":
-                return await self._undo(call)
-            case "recheck":
-                return await self._recheck(call)
-
-    # --- the command
-
-    async def _do(self, call: Call) -> Outcome:
-        if call.in_doubt and call.handler.lookup is not None:
-            match await self._lookup(call):
-                case _Found(reply, value):
-                    return Succeeded(reply=reply, value=value)
-                case _Unanswered(error):
-                    return Postponed(problem=_lookup_failed(call, error), error=error)
-                case _NotFound() if time.monotonic() < call.quiet_at:
-                    return Postponed(problem=_too_early(call, call.quiet_at - time.monotonic()))
-        handling = self._handling(call, call.key)
-        if not _in_time(call):
-            return Postponed(problem=_TOO_LATE)
-        try:
-            async with asyncio.timeout(call.options.timeout_s):
-                value = await call.handler.function(call.command, handling)
-        except Failure as failure:
-            return Declined(problem=problem_of(failure), events=published(handling))
-        except Transient as transient:
-            return Postponed(problem=problem_of(transient), error=transient)
-        except Exception as error:
-            return await self._unknown(call, error)
-        return _answered(call, value, handling)
-
-    async def _unknown(self, call: Call, error: Exception) -> Outcome:
-        """It raised something that says nothing about the effect: ask at once, the orchestrator is waiting."""
-        problem = replace(problem_of(error), effect="unknown")
-        if call.handler.lookup is not None and call.give_up_at - time.monotonic() > LOOKUP_SECONDS_MIN:
-            match await self._lookup(call):
-                case _Found(reply, value):
-                    return Succeeded(reply=reply, value=value, error=error)
-        return Lost(problem=problem, error=error)
-
-    async def _resolve(self, call: Call) -> Outcome:
-        text = f"its process died or was stopped, and {{}}; attempt {call.attempt} of {call.handler.command.__name__}"
-        match await self._lookup(call):
-            case _Found(reply, value):
-                return Succeeded(reply=reply, value=value)
-            case _Unanswered(error):
-                said = text.format(f"the lookup failed: {error}")
-                return Lost(problem=Problem(kind="error", type="Lost", text=said), error=error)
-        return Lost(problem=Problem(kind="error", type="Lost", text=text.format("the lookup found nothing yet")))
-
-    # --- the undo
-
-    async def _undo(self, call: Call) -> Outcome:
-        known = await self._known(call)
-        if isinstance(known, Outcome):
-            return known
-        undo = call.handler.undo_function
-        assert undo is not None
-        handling = self._handling(call, f"{call.key}:undo")
-        if not _in_time(call):
-            return UndoPostponed(problem=_TOO_LATE)
-        try:
-            async with asyncio.timeout(call.options.timeout_s):
-                returned = await undo(call.command, None if known is None else known.value, handling)
-        except Failure as failure:
-            return UndoRefused(problem=problem_of(failure))
-        except Transient as transient:
-            return UndoPostponed(problem=problem_of(transient), error=transient)
-        except Exception as error:
-            return UndoUnclear(problem=problem_of(error), error=error)
-        return UndoEnded(
-            called=True,
-            reply=None if known is None else known.reply,
-            value=None if known is None else known.value,
-            returned=returned,
-            events=published(handling),
-        )
-
-    async def _known(self, call: Call) -> _Found | None | Outcome:
-        """What is to be taken back: the reply, None (undo blindly), or an outcome that needs no undo."""
-        if call.reply is not None:
-            return _Found(call.reply, parsed_reply(call.handler, call.reply))
-        if call.options.in_doubt == "pin":
-            return await self._pinned(call)
-        if call.handler.lookup is None:
-            return None
-        match await self._lookup(call):
-            case _Found() as found:
-                return found
-            case _Unanswered(error):
-                return UndoPostponed(problem=_lookup_failed(call, error), error=error)
-        quiet_in_s = call.quiet_at - time.monotonic()
-        return UndoEarly(quiet_in_s=quiet_in_s) if quiet_in_s > 0 else UndoEnded(called=False)
-
-    async def _pinned(self, call: Call) -> _Found | Outcome:
-        """Repeat the call under its key: the other side answers it as it did, or for the first and last time."""
-        handling = self._handling(call, call.key)
-        if not _in_time(call):
-            return UndoPostponed(problem=_TOO_LATE)
-        try:
-            async with asyncio.timeout(call.options.timeout_s):
-                value = await call.handler.function(call.command, handling)
-            return _Found(encoded_reply(call.handler, value), value)
-        except Failure:
-            return UndoEnded(called=False)
-        except Transient as transient:
-            return UndoPostponed(problem=problem_of(transient), error=transient)
-        except Exception as error:
-            return UndoUnclear(problem=problem_of(error), error=error)
-
-    async def _recheck(self, call: Call) -> Outcome:
-        if call.handler.lookup is None:
-            return Rechecked(found=True)  # Nobody can say: undo blindly once more, under the same key.
-        match await self._lookup(call):
-            case _Found(reply, value):
-                return Rechecked(found=reply != call.reply, reply=reply, value=value)
-            case _Unanswered(error):
-                return RecheckFailed(error=error)
-        return Rechecked(found=False)
-
-    # --- what both need
-
-    async def _lookup(self, call: Call) -> _Found | _NotFound | _Unanswered:
-        lookup = call.handler.lookup
-        assert lookup is not None
-        seconds = min(call.options.timeout_s, call.give_up_at - time.monotonic())
-        try:
-            async with asyncio.timeout(seconds):
-                value = await lookup(call.command, self._handling(call, call.key))
-            return _NotFound() if value is None else _Found(encoded_reply(call.handler, value), value)
-        except Exception as error:
-            return _Unanswered(error)
-
-    def _handling(self, call: Call, key: str) -> Handling[Any]:
-        return self._service.handling(key=key, attempt=call.attempt, saga_id=call.saga_id, expires_at=call.expires_at)
-
-
-def _in_time(call: Call) -> bool:
-    """Last thing before a call: it could still end before somebody else may take the row."""
-    return time.monotonic() + call.options.timeout_s <= call.give_up_at
-
-
-def _answered(call: Call, value: Any, handling: Handling[Any]) -> Outcome:
-    try:
-        return Succeeded(reply=encoded_reply(call.handler, value), value=value, events=published(handling))
-    except Exception as error:
-        return Broken(problem=replace(problem_of(error), effect="unknown"))
 
 
 def _refused(call: Call, refused: Refused) -> Outcome:
@@ -376,18 +189,3 @@ def _refused(call: Call, refused: Refused) -> Outcome:
             return UndoPostponed(problem=problem)
         case "recheck":
             return RecheckFailed()
-
-
-def _lookup_failed(call: Call, error: Exception) -> Problem:
-    text = f"an earlier attempt of {call.handler.command.__name__} ended unknown, and its lookup failed: {error}"
-    return Problem(kind="error", type="LookupFailed", text=text[:2000], effect="unknown")
-
-
-def _too_early(call: Call, seconds: float) -> Problem:
-    text = (
-        f"an earlier attempt of {call.handler.command.__name__} ended unknown; its lookup found nothing, which counts "
-        f"after {call.options.longest_delay_s:g} s"
-    )
-    return Problem(
-        kind="transient", type="TooEarly", text=text, effect="unknown", retry_after_s=round(seconds + 0.1, 3)
-    )

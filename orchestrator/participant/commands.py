@@ -89,8 +89,9 @@ async def apply_undo(unit: Unit, request: UndoRequest, verdict: Exception | None
     if entry.state == "absent" and request.expires_at < unit.now:
         return  # A late copy: whoever still wants it has sent it again.
     event = _undo_event(unit, entry, request)
-    if event == "undo_done" and asked.reply is None:
-        asked = replace(asked, reply=request.reply, recorded=True)  # The row is purged: it was recorded long ago.
+    if entry.state == "absent" and event in ("undo_done", "undo_aged"):
+        # The row is purged: if it happened, it was recorded long ago.
+        asked = replace(asked, reply=request.reply, recorded=True)
     try:
         await carry_on_undo(unit, asked, event, request.handler, request.command, request.body, verdict)
     except InboxContradiction as error:

@@ -9,7 +9,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, LiteralString, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, LiteralString, Self, TypeVar
 
 import psycopg
 from psycopg import pq
@@ -203,15 +203,14 @@ def is_connection_loss(error: BaseException) -> bool:
     state = sqlstate_of(error) or ""
     if state:
         return (state[:2] in ("08", "53", "57") and state != "57014") or state in ("25006", "25P03")
-    while error is not None:
-        if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
-            return True
-        error = cast("BaseException", getattr(error, "orig", None) or error.__cause__)
-    return False
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
+        cause = getattr(cause, "orig", None) or cause.__cause__
+    return cause is not None
 
 
 async def until_connected(attempt: Callable[[], Awaitable[_T]], what: str) -> _T:
-    """Run `attempt` until it is not stopped by a lost connection: Postgres restarts, and everything goes on by itself."""
+    """Run `attempt` until no lost connection stops it: Postgres restarts, and everything goes on by itself."""
     delay_s = RECONNECT_FIRST_DELAY_S
     while True:
         try:

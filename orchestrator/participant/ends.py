@@ -96,7 +96,8 @@ async def _store_success(unit: Unit, after: Entry, call: Call, outcome: Succeede
 async def _recorded(unit: Unit, entry: Entry, call: Call, reply: bytes, value: Any) -> Entry:
     """The service's own rows about a reply, once for each reply that becomes known."""
     if entry.reply != reply:
-        entry = replace(entry, reply=reply, recorded=False, undo_recorded=False)
+        # `recorded` without a reply: a row that was purged long ago, after its `record` had run.
+        entry = replace(entry, reply=reply, recorded=entry.recorded and entry.reply is None, undo_recorded=False)
     record = call.handler.record_function
     if record is not None and not entry.recorded:
         await unit.run(
@@ -147,16 +148,16 @@ async def _undo_ended(unit: Unit, entry: Entry, call: Call, outcome: Outcome, ve
             await _store_undone(unit, entry, call, outcome)
         case UndoEnded():
             assert verdict is not None
-            _not_undone(unit, entry, call, "failed", problem_of(verdict), None)
+            _not_undone(unit, entry, "failed", problem_of(verdict), None)
         case UndoRefused(problem=problem):
             after, _ = unit.decide(entry, "undo_refused")
-            _not_undone(unit, after, call, "failed", problem, None)
+            _not_undone(unit, after, "failed", problem, None)
         case UndoPostponed(problem=problem):
             after, _ = unit.decide(entry, "undo_postponed")
-            _not_undone(unit, after, call, "retry", problem, _undo_pause_s(problem))
+            _not_undone(unit, after, "retry", problem, _undo_pause_s(problem))
         case UndoUnclear(problem=problem):
             after, _ = unit.decide(entry, "undo_unclear")
-            _not_undone(unit, after, call, "retry", problem, _undo_pause_s(problem))
+            _not_undone(unit, after, "retry", problem, _undo_pause_s(problem))
         case UndoEarly(quiet_in_s=quiet_in_s):
             after, _ = unit.decide(entry, "undo_early")
             unit.put(replace(after, due_at=unit.after(quiet_in_s)))
@@ -188,7 +189,7 @@ async def _store_undone(unit: Unit, entry: Entry, call: Call, outcome: UndoEnded
 
 
 def _not_undone(
-    unit: Unit, entry: Entry, call: Call, outcome: answers.UndoneOutcome, problem: Problem, again_in_s: float | None
+    unit: Unit, entry: Entry, outcome: answers.UndoneOutcome, problem: Problem, again_in_s: float | None
 ) -> None:
     """The orchestrator decides when to ask again; the scan is the net if it does not."""
     due_at = None if again_in_s is None else unit.after(again_in_s)

@@ -12,6 +12,7 @@ from orchestrator.participant.connection import Lane, until_connected
 from orchestrator.participant.handling import published
 from orchestrator.participant.inbox_events import WaitingEvent
 from orchestrator.participant.service import LOG, Service
+from orchestrator.participant.waiting import all_ended, set_or_later
 from orchestrator.participant.work import EventWork, ReadyEvent
 
 FOLLOW_S = 0.5
@@ -46,17 +47,13 @@ class Follower:
                 taken = 0
             if not taken:
                 self._bell.clear()
-                try:
-                    await asyncio.wait_for(self._bell.wait(), FOLLOW_S)
-                except TimeoutError:
-                    continue
+                await set_or_later(self._bell, FOLLOW_S)
 
     async def drain(self, seconds: float) -> None:
         """Let calls end; others are tried again after their deadline."""
         if self._out:
             await asyncio.wait(list(self._out), timeout=seconds)
-        for task in list(self._out):
-            task.cancel()
+        await all_ended(list(self._out))
 
     async def _handle_due(self) -> int:
         room = CLAIM_ROWS_MAX - len(self._out)

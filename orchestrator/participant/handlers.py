@@ -114,7 +114,7 @@ class ExternalHandler(Generic[_C, _R, _K, _D]):
         return function
 
     def undo(self, function: Callable[[_C, _K, Handling[_D]], Coroutine[Any, Any, _U]], /) -> ExternalUndo[_C, _U, _D]:
-        """With a lookup it runs only for what did happen, and gets the reply. Without one it may get None: nobody knows."""
+        """With a lookup it runs only for what did happen, and gets the reply. Without one it may get None."""
         handler: ExternalUndo[_C, _U, _D] = ExternalUndo(self.command, _checked(function, 3))
         self.undo_handler = _once(self.undo_handler, handler, f"{self.command.__name__}.undo")
         return handler
@@ -299,9 +299,7 @@ def _once(before: object, value: _T, what: str) -> _T:
 
 
 def _checked(function: Any, arguments: int) -> _Function:
-    if not inspect.iscoroutinefunction(function) and not inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)
-    ):
+    if not inspect.iscoroutinefunction(function):
         raise DefinitionError(f"{_where(function)}: must be `async def`")
     try:
         inspect.signature(function).bind(*range(arguments))

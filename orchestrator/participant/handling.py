@@ -1,4 +1,4 @@
-"""What a handler gets besides its message: `Handling` while it calls out, `Transaction` inside the inbox's transaction."""
+"""What a handler gets besides its message: `Handling` for a call out, `Transaction` inside the inbox's own."""
 
 import logging
 from datetime import datetime

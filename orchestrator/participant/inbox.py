@@ -7,7 +7,7 @@ at the end goes again.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from psycopg.rows import tuple_row
@@ -17,6 +17,8 @@ from orchestrator.participant.inbox_states import InboxRow, State
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
+
+NO_TIME = datetime.fromtimestamp(0, UTC)
 
 _COLUMNS: LiteralString = """
     key, state, in_doubt, recheck, service, saga_id, type, body_hash, body, attempt, errors, run, deadline, due_at,
@@ -57,16 +59,22 @@ _DUE: LiteralString = f"""
 """
 # A queued call is not begun yet: its deadline moves on as long as its process lives and still holds the row.
 RENEW: LiteralString = """
+    WITH mine AS (
+        SELECT i.key, r.hold_s
+        FROM amends.inbox i JOIN unnest(%s::text[], %s::int[], %s::float8[]) AS r(key, run, hold_s)
+            ON i.key = r.key AND i.run = r.run
+        WHERE i.state IN ('running', 'undoing') AND i.deadline > clock_timestamp()
+        ORDER BY i.key FOR UPDATE OF i
+    )
     UPDATE amends.inbox AS i
-    SET deadline = clock_timestamp() + make_interval(secs => r.hold_s),
-        due_at = clock_timestamp() + make_interval(secs => r.hold_s)
-    FROM unnest(%s::text[], %s::int[], %s::float8[]) AS r(key, run, hold_s)
-    WHERE i.key = r.key AND i.run = r.run AND i.state IN ('running', 'undoing') AND i.deadline > clock_timestamp()
+    SET deadline = clock_timestamp() + make_interval(secs => mine.hold_s),
+        due_at = clock_timestamp() + make_interval(secs => mine.hold_s)
+    FROM mine WHERE i.key = mine.key
     RETURNING i.key, i.run
 """
 # Settled and past every expiry, so that nothing old can come and meet an empty inbox; or past the horizon, which the
-# undo's age is compared with. Never while somebody is outside or a second lookup is due, nor while the operation is open:
-# what `retryable` knows about earlier attempts is needed by the next one.
+# undo's age is compared with. Never while somebody is outside or a second lookup is due, nor while the operation is
+# open: what `retryable` knows about earlier attempts is needed by the next one.
 PURGE: LiteralString = """
     DELETE FROM amends.inbox WHERE key IN (
         SELECT key FROM amends.inbox
@@ -124,7 +132,7 @@ class Locked:
     """The rows of a transaction, and the database's time."""
 
     entries: dict[str, Entry] = field(default_factory=dict)
-    now: datetime = datetime.min
+    now: datetime = NO_TIME
 
 
 async def lock(connection: "AsyncConnection[Any]", wanted: Sequence[Entry], also: Iterable[str] = ()) -> Locked:

@@ -38,7 +38,7 @@ class _Borrowed:
     async def close(self) -> None:
         """Ours to do."""
 
-    async def set_autocommit(self, value: bool) -> None:
+    async def set_autocommit(self, _value: object) -> None:
         """Ours to choose."""
 
 

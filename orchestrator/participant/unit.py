@@ -45,7 +45,7 @@ class Unit:
     def __init__(self, service: Service, lane: Lane, connection: InboxConnection) -> None:
         self.service = service
         self.connection = connection
-        self.now = datetime.min
+        self.now = inbox.NO_TIME
         self.anchor = time.monotonic()
         self.calls: list[Call] = []
         self.new_events: dict[str, bool] = {}  # events that were not here yet -> whether they wait

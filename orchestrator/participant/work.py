@@ -68,7 +68,7 @@ class RequestWork:
         async with self._lane.transaction() as connection:
             await dead.keep(connection, self._participant, at)
 
-    def retries(self, item: Request, error: Exception) -> bool:
+    def retries(self, _item: Request, _error: Exception) -> bool:
         return False
 
 
@@ -78,7 +78,7 @@ class EndWork:
     def __init__(self, again: Callable[[Ended, float], None]) -> None:
         self._again = again
 
-    async def lock(self, unit: Unit, items: Sequence[Ended], verdict: Exception | None) -> None:
+    async def lock(self, unit: Unit, items: Sequence[Ended], _verdict: Exception | None) -> None:
         await unit.lock((), [item.call.key for item in items])
 
     async def apply(self, unit: Unit, item: Ended, verdict: Exception | None) -> None:
@@ -116,7 +116,7 @@ class EventWork:
     def __init__(self, participant: str) -> None:
         self._participant = participant
 
-    async def lock(self, unit: Unit, items: Sequence[ReadyEvent], verdict: Exception | None) -> None:
+    async def lock(self, unit: Unit, items: Sequence[ReadyEvent], _verdict: Exception | None) -> None:
         waiting = [item.waiting for item in items]
         await unit.lock((), ())
         unit.held_events = await inbox_events.held(unit.connection, self._participant, waiting)
@@ -141,7 +141,7 @@ class EventWork:
     async def give_up(self, item: ReadyEvent, error: Exception) -> None:
         LOG.error("event %s: its end can't be stored: %s", item.waiting.event_id, error)
 
-    def retries(self, item: ReadyEvent, error: Exception) -> bool:
+    def retries(self, _item: ReadyEvent, _error: Exception) -> bool:
         return False
 
 

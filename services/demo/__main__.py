@@ -4,7 +4,7 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, LiteralString
 
 import psycopg
@@ -67,14 +67,14 @@ async def sell(options: Options, running: RunningStack, world: World, began_s: f
 @asynccontextmanager
 async def opened(running: RunningStack, world: World, board: Board) -> AsyncIterator[tuple[Shop, Eye]]:
     """The shop with its processes running, and somebody who looks at its databases."""
-    shop, eye = Shop(running, world), await Eye.open(world.urls)
-    try:
+    async with AsyncExitStack() as ending:
+        shop = Shop(running, world)
+        ending.push_async_callback(shop.close)
         await shop.open()
+        eye = await Eye.open(world.urls, world.gateway_book)
+        ending.push_async_callback(eye.close)
         async with alongside(boards.keep_fresh(board, eye)):
             yield shop, eye
-    finally:
-        await shop.close()
-        await eye.close()
 
 
 @asynccontextmanager

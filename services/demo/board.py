@@ -11,7 +11,7 @@ import psycopg
 
 from services.demo.look import IN_SAGAS, Eye
 
-REFRESH_S = 0.2
+REFRESH_S = 0.1
 RATE_WINDOW_S = 2.0
 NOTES_MAX = 200
 
@@ -20,7 +20,8 @@ WRITTEN: LiteralString = "SELECT last_value FROM amends.outbox_seq_seq"
 BREAKER: LiteralString = "SELECT state, openings FROM amends.breakers WHERE name = 'gateway'"
 PARKED: LiteralString = "SELECT count(*) FROM amends.inbox WHERE state = 'retryable'"
 
-OPEN_STATES = frozenset(("queued", "running", "compensating", "stuck", "blocked"))
+LIFE = ("queued", "running", "compensating", "stuck", "blocked", "completed", "failed", "cancelled", "terminated")
+OPEN_STATES = frozenset(LIFE[:5])
 
 
 @dataclass
@@ -82,7 +83,6 @@ async def refresh(board: Board, eye: Eye, written: deque[tuple[float, int, int]]
     board.parked = (await eye.ask(PARKED, of="payments"))[0][0]
 
 
-def shown_states(states: Mapping[str, int]) -> str:
-    """One line: the states there are, in the order of a saga's life."""
-    order = ("queued", "running", "compensating", "stuck", "blocked", "completed", "failed", "cancelled", "terminated")
-    return "  ".join(f"{state} {states[state]}" for state in order if states.get(state))
+def in_order(states: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The states there are, in the order of a saga's life."""
+    return [(state, states[state]) for state in LIFE if states.get(state)]

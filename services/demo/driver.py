@@ -13,9 +13,9 @@ from services.demo.board import Board
 from services.demo.options import Options
 from services.demo.world import World
 
-SPARE = 8  # above the minimum, so that the minimum holds while the next ones are on their way
+SPARE = 24  # above the minimum: after a recovery many end at once, and the next customers need a moment
 BETWEEN_STARTS_S = 0.05
-STARTS_AT_ONCE = 8
+STARTS_AT_ONCE = 12
 
 
 class Driver:
@@ -40,6 +40,7 @@ class Driver:
                     await self._fill(client, orders)
                     self._watch()
                     await asyncio.sleep(BETWEEN_STARTS_S)
+                self._watch()
         finally:
             orders.close()
 

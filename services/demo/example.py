@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ LONGEST_REFUNDED: LiteralString = """
 JOURNAL: LiteralString = """
     SELECT j.body FROM amends.journal j JOIN amends.sagas s USING (saga_no) WHERE s.id = %s ORDER BY j.pos
 """
-WIDTH = 46
+WIDTH = 56
 TRACE_PATIENCE_S = 20.0
 
 
@@ -37,15 +38,15 @@ class Line:
     undone_us: int | None = None
 
 
-async def draw(world: World) -> str:
-    """The text; says so if no saga was compensated."""
+async def draw(world: World) -> tuple[str, str]:
+    """(its id, the text); ("", why not) if no saga was compensated."""
     async with await psycopg.AsyncConnection.connect(world.urls["orchestrator"]) as connection:
         found = await (await connection.execute(LONGEST_REFUNDED)).fetchone()
         if found is None:
-            return "No saga had to refund anything."
+            return "", "No saga had to refund anything."
         rows = await (await connection.execute(JOURNAL, found)).fetchall()
     parts = [part for (body,) in rows for part in read_turn(body)]
-    return f"{side_by_side(found[0], parts)}\n\n{await trace(world, found[0])}"
+    return found[0], f"{side_by_side(found[0], parts)}\n\n{await trace(world, found[0])}"
 
 
 def read_turn(body: str) -> list[tuple[int, dict[str, Any]]]:
@@ -59,7 +60,7 @@ def side_by_side(saga_id: str, parts: Sequence[tuple[int, dict[str, Any]]]) -> s
     lines = [f"The journal of {saga_id}, which had to make amends", f"  {'done':<{WIDTH}}undone"]
     for line in operations(parts):
         answer = f"{line.outcome} {seconds(line.answered_us, began_us)}" if line.answered_us else line.outcome
-        tries = f", {line.attempts} attempts" if line.attempts > 1 else ""
+        tries = f" (attempt {line.attempts})" if line.attempts > 1 else ""
         left = f"{line.name:<14}{seconds(line.asked_us, began_us)}  {answer}{tries}"
         right = ""
         if line.undo_asked_us:
@@ -94,7 +95,7 @@ async def trace(world: World, saga_id: str) -> str:
     """What `amends trace` prints."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "orchestrator.cli", "trace", saga_id),
-        env=world.environment("orchestrator"),
+        env={**os.environ, **world.environment("orchestrator")},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

@@ -92,10 +92,13 @@ class Faults:
 
     async def _kill_orchestrator(self, n: int) -> None:
         pids = {self._shop.pid(name): name for name in ORCHESTRATORS}
-        look, victim = await self._moment(
-            f"kill {n + 1} of an orchestrator",
-            lambda look: [pid for pid in pids if all(look.counts(look.owned.get(pid, ())).values())],
-        )
+
+        def victims(look: Look) -> list[int]:
+            if not pids.keys() <= look.owned.keys():
+                return []  # The one killed before is not at work yet: nobody would be left to take over.
+            return [pid for pid in pids if all(look.counts(look.owned[pid]).values())]
+
+        look, victim = await self._moment(f"kill {n + 1} of an orchestrator", victims)
         name, shards = pids[victim], look.owned[victim]
         known = look.positions(shards)
 

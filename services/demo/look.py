@@ -2,14 +2,18 @@
 
 A saga's stage follows from its journal (what was asked, what was answered), the orchestrator's outbox (what has not
 left yet) and the services' inboxes (what was begun, what was answered). No look at one of them alone can tell "sent"
-from "answered, but not read".
+from "answered, but not read". Whether a call that payments has begun has reached the gateway, or waits for a place, the
+gateway's book tells.
 """
 
 import asyncio
 import json
+import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, LiteralString, get_args
 
 import psycopg
@@ -30,6 +34,8 @@ OPEN: LiteralString = """
 OUTBOX: LiteralString = "SELECT seq, operation_key FROM amends.outbox WHERE kind IN ('command', 'undo')"
 INBOX: LiteralString = "SELECT key, state, run FROM amends.inbox WHERE key = ANY(%s)"
 
+IN_GATEWAY: LiteralString = "SELECT DISTINCT key FROM attempts WHERE ended_at IS NULL AND kind = 'charge'"
+
 Connection = psycopg.AsyncConnection[TupleRow]
 
 
@@ -41,7 +47,7 @@ class OpenSaga:
     id: str
     shard: int
     position: int
-    calls: Mapping[str, str]  # key -> service
+    calls: Sequence[str]
     undos: Sequence[str]
 
 
@@ -70,20 +76,23 @@ class Look:
 class Eye:
     """Connections to all databases, kept open, so that a look takes a few milliseconds."""
 
-    def __init__(self, connections: Mapping[str, Connection]) -> None:
+    def __init__(self, connections: Mapping[str, Connection], book: sqlite3.Connection) -> None:
         self._connections = connections
+        self._book = book
 
     @classmethod
-    async def open(cls, urls: Mapping[str, str]) -> "Eye":
+    async def open(cls, urls: Mapping[str, str], gateway_book: Path) -> "Eye":
         """Connect to the orchestrator's database and those of the services that take part in sagas."""
         names = ("orchestrator", *IN_SAGAS)
         opened = [await psycopg.AsyncConnection.connect(urls[name], autocommit=True) for name in names]
-        return cls(dict(zip(names, opened, strict=True)))
+        book = sqlite3.connect(f"file:{gateway_book}?mode=ro", uri=True)
+        return cls(dict(zip(names, opened, strict=True)), book)
 
     async def close(self) -> None:
         """Close all connections."""
         for connection in self._connections.values():
             await connection.close()
+        self._book.close()
 
     async def ask(
         self, statement: LiteralString, params: Sequence[Any] = (), *, of: str = "orchestrator"
@@ -100,12 +109,14 @@ class Eye:
         outbox = await self.ask(OUTBOX)
         keys = [key for saga in sagas for key in saga.calls]
         inboxes = await asyncio.gather(*(self.ask(INBOX, (keys,), of=name) for name in IN_SAGAS))
-        rows = {key: (state, run) for inbox in inboxes for key, state, run in inbox}
-        calls = {key: run for key, state, run in inboxes[IN_SAGAS.index("payments")] if state == "running"}
+        in_gateway = {key for (key,) in self._book.execute(IN_GATEWAY)}
+        running = inboxes[IN_SAGAS.index("payments")]
+        calls = {key: run for key, state, run in running if state == "running" and key in in_gateway}
+        inbox = {key: state for rows in inboxes for key, state, _ in rows}
         return Look(
             owned={pid: frozenset(shards) for pid, shards in owned.items()},
             sagas=sagas,
-            stages=staged(sagas, {key for _, key in outbox}, {key: state for key, (state, _) in rows.items()}),
+            stages=staged(sagas, Places({key for _, key in outbox}, inbox, in_gateway)),
             outbox_seqs=frozenset(seq for seq, _ in outbox),
             gateway_calls=calls,
         )
@@ -121,47 +132,52 @@ def open_sagas(rows: Iterable[TupleRow]) -> list[OpenSaga]:
 
 def open_saga(journal: Sequence[TupleRow]) -> OpenSaga:
     number, id_, uid, shard, position, _ = journal[-1]
-    calls: dict[int, str] = {}
+    calls: set[int] = set()
     undos: set[int] = set()
     for part in (part for row in journal for part in json.loads(row[5])):
         match part:
-            case {"op": "call", "seq": seq, "service": service}:
-                calls[seq] = service
+            case {"op": "call", "seq": seq}:
+                calls.add(seq)
             case {"op": "undo", "undo_of": seq}:
-                calls.pop(seq, None)
+                calls.discard(seq)
                 undos.add(seq)
             case {"in": "replied", "seq": seq, "outcome": "succeeded" | "failed"}:
-                calls.pop(seq, None)
+                calls.discard(seq)
             case {"in": "undo_replied", "seq": seq, "outcome": "undone"}:
                 undos.discard(seq)
-    keys = {f"{uid}:0:{seq}": service for seq, service in calls.items()}
-    return OpenSaga(number, id_, shard, position, keys, sorted(f"{uid}:0:{seq}" for seq in undos))
+    keys, undo_keys = ([f"{uid}:0:{seq}" for seq in sorted(seqs)] for seqs in (calls, undos))
+    return OpenSaga(number, id_, shard, position, keys, undo_keys)
 
 
-def staged(
-    sagas: Iterable[OpenSaga], in_outbox: set[str], inbox: Mapping[str, str]
-) -> dict[int, dict[Stage, frozenset[str]]]:
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the keys of calls were seen."""
+
+    outbox: AbstractSet[str]
+    inbox: Mapping[str, str]  # key -> state
+    gateway: AbstractSet[str]
+
+    def stage_of(self, key: str) -> Stage | None:
+        """The stage of one open call. None: it waits for its next attempt, or for a place in payments' bulkhead."""
+        if key in self.outbox:
+            return "command_in_outbox"
+        match self.inbox.get(key):
+            case None:
+                return "command_sent"
+            case "running" if key in self.gateway:
+                return "gateway_call_running"
+            case "done" | "failed":
+                return "reply_unread"
+        return None
+
+
+def staged(sagas: Iterable[OpenSaga], places: Places) -> dict[int, dict[Stage, frozenset[str]]]:
     """Shard -> stage -> ids of sagas."""
     found: dict[int, dict[Stage, set[str]]] = defaultdict(lambda: defaultdict(set))
     for saga in sagas:
-        for key, service in saga.calls.items():
-            stage = stage_of(inbox.get(key), service, in_outbox=key in in_outbox)
-            if stage:
+        for key in saga.calls:
+            if stage := places.stage_of(key):
                 found[saga.shard][stage].add(saga.id)
         if saga.undos:
             found[saga.shard]["undo_under_way"].add(saga.id)
     return {shard: {stage: frozenset(ids) for stage, ids in stages.items()} for shard, stages in found.items()}
-
-
-def stage_of(inbox_state: str | None, service: str, *, in_outbox: bool) -> Stage | None:
-    """The stage of one open call. None: it waits for its next attempt, as behind an open breaker."""
-    if in_outbox:
-        return "command_in_outbox"
-    match inbox_state:
-        case None:
-            return "command_sent"
-        case "running" if service == "payments":
-            return "gateway_call_running"
-        case "done" | "failed":
-            return "reply_unread"
-    return None

@@ -12,6 +12,9 @@ from services.demo.options import Options
 from services.demo.world import World
 
 ENDS: LiteralString = "SELECT id, status, problem FROM amends.sagas WHERE type = 'checkout'"
+PARKED: LiteralString = """
+    SELECT DISTINCT s.id FROM amends.sagas s JOIN amends.journal j USING (saga_no) WHERE j.body LIKE '%BreakerOpen%'
+"""
 UNLUCKY = "SELECT order_id, answer FROM attempts WHERE kind = 'charge' AND answer IS NOT 'sent'"
 
 BY_FAILURE: Mapping[str, str] = {
@@ -19,6 +22,7 @@ BY_FAILURE: Mapping[str, str] = {
     "CardDeclined": "card_declined",
     "ShippingRefused": "shipping_refused",
 }
+OUTAGE = {"turned away", "hung up", "parked"}
 WANTED = ("success", "out_of_stock", "card_declined", "answer_lost", "shipping_refused")
 
 
@@ -27,15 +31,19 @@ def count_outcomes(world: World) -> Counter[str]:
     answers = unlucky_answers(world)
     with psycopg.connect(world.urls["orchestrator"]) as connection:
         rows = connection.execute(ENDS).fetchall()
+        for (order_id,) in connection.execute(PARKED):
+            answers.setdefault(order_id, set()).add("parked")
     return Counter(outcome(status, problem, answers.get(order_id, set())) for order_id, status, problem in rows)
 
 
 def outcome(status: str, problem: str | None, answers: set[str]) -> str:
-    """The name of one order's ending. `answers`: what the gateway did to its charge, but for answering."""
+    """The name of one order's ending. `answers`: what became of its charge, but for plain answers."""
     if status == "completed":
         if answers & {"lost", "late"}:
             return "answer_lost"
-        return "gateway_down" if answers else "success"
+        if answers & OUTAGE:
+            return "gateway_down"
+        return "answer_lost" if answers else "success"
     if status != "failed":
         return status
     failure = json.loads(problem or "{}").get("type", "unknown")
@@ -43,7 +51,7 @@ def outcome(status: str, problem: str | None, answers: set[str]) -> str:
 
 
 def unlucky_answers(world: World) -> dict[str, set[str]]:
-    """Order -> how the gateway misbehaved towards it. No answer at all: the outage caught it on its way."""
+    """Order -> how the gateway misbehaved towards it. No answer: it is still busy with one that nobody waits for."""
     answers: dict[str, set[str]] = {}
     connection = sqlite3.connect(f"file:{world.gateway_book}?mode=ro", uri=True)
     try:

@@ -29,7 +29,7 @@ class Run:
     audit: Audit
     seconds: float
     open_least: int | None
-    example: str  # one compensated saga, drawn
+    example: tuple[str, str]  # id of a compensated saga, and its drawing
 
     @property
     def why_nothing_proved(self) -> list[str]:
@@ -71,7 +71,13 @@ def write(run: Run) -> None:
 
 def text(run: Run) -> str:
     """The report for people."""
-    sections = [outcomes_text(run), faults_text(run), ledgers_text(run.audit.ledgers), run.example, verdict_text(run)]
+    sections = [
+        outcomes_text(run),
+        faults_text(run),
+        ledgers_text(run.audit.ledgers),
+        run.example[1],
+        verdict_text(run),
+    ]
     return "\n\n".join(sections)
 
 
@@ -137,5 +143,5 @@ def next_commands(run: Run) -> list[str]:
     return [
         f"make up && source {run.world.folder / 'env'}",
         ".venv/bin/amends ls",
-        f".venv/bin/amends trace {run.audit.violations[0].order_id if run.audit.violations else 'order-0002'}",
+        f".venv/bin/amends show {run.example[0] or 'order-0002'}",
     ]

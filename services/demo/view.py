@@ -5,7 +5,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from services.demo.board import Board, shown_states
+from services.demo.board import Board, in_order
 
 FRAME_S = 0.2
 LINE_S = 2.0
@@ -53,8 +53,9 @@ def print_notes(board: Board, printed: int) -> int:
 
 def numbers(board: Board) -> str:
     """Everything in one line."""
+    states = "  ".join(f"{state} {count}" for state, count in in_order(board.states))
     return (
-        f"{shown_states(board.states)} | commands {board.commands_per_s:.0f}/s, replies {board.replies_per_s:.0f}/s"
+        f"{states} | commands {board.commands_per_s:.0f}/s, replies {board.replies_per_s:.0f}/s"
         f" | breaker {board.breaker}, parked {board.parked}"
     )
 
@@ -68,7 +69,7 @@ def drawn(board: Board) -> Any:
 
     states = Table.grid(padding=(0, 1))
     most = max([*board.states.values(), 1])
-    for state, count in board.states.items():
+    for state, count in in_order(board.states):
         states.add_row(
             state, str(count), Text("█" * max(1, count * BAR_CHARS // most), style=COLOURS.get(state, "white"))
         )

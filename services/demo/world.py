@@ -5,6 +5,7 @@ What the former run left is dropped at the start of the next: until then one can
 
 import asyncio
 import json
+import os
 import secrets
 import sys
 import time
@@ -82,10 +83,7 @@ async def prepare(running: RunningStack, options: Options) -> World:
     world = World(run, options.folder, running.stack, urls, ports["gateway"])
     await asyncio.to_thread(forget_former_run, world)
     leave_addresses(world)
-    await asyncio.to_thread(create_databases, world)
-    await migrate(world)
-    await asyncio.gather(*(asyncio.to_thread(SERVICES[name].create_tables, urls[name]) for name in SERVICES))
-    await asyncio.to_thread(stock.deliver, urls["stock"], DELIVERED)
+    await build(world)
     return world
 
 
@@ -97,29 +95,37 @@ def leave_addresses(world: World) -> None:
     (world.folder / "env").write_text("".join(f"export {name}='{value}'\n" for name, value in variables.items()))
 
 
-def create_databases(world: World) -> None:
+def create_database(world: World, name: str, template: str = "template1") -> None:
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
     with psycopg.connect(world.stack.database_url, autocommit=True) as connection:
-        for url in world.urls.values():
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database_of(url))))
+        connection.execute(statement.format(sql.Identifier(database_of(world.urls[name])), sql.Identifier(template)))
 
 
-async def migrate(world: World) -> None:
+async def build(world: World) -> None:
+    """Make the databases. The services' begin alike, so one is migrated and the others are copies of it."""
+    first, *others = SERVICES
+    for name in ("orchestrator", first):
+        await asyncio.to_thread(create_database, world, name)
+    # One after the other: the first makes the topic `sagas`, which the services answer to.
+    await migrate(world, "orchestrator", "--part", "engine", "--shards", str(SHARDS))
+    await migrate(world, first, "--part", "participant")
+    for name in others:
+        await asyncio.to_thread(create_database, world, name, database_of(world.urls[first]))
+    await asyncio.gather(*(asyncio.to_thread(SERVICES[name].create_tables, world.urls[name]) for name in SERVICES))
+    await asyncio.to_thread(stock.deliver, world.urls["stock"], DELIVERED)
+
+
+async def migrate(world: World, name: str, *parts: str) -> None:
     """Make the runtime's tables and topics, as a deploy would. Raises RuntimeError with what `amends migrate` said."""
-    outputs = await asyncio.gather(*(migrated(world, name) for name in world.urls))
-    failed = [output for code, output in outputs if code != 0]
-    if failed:
-        raise RuntimeError("`amends migrate` failed:\n" + "\n".join(failed))
-
-
-async def migrated(world: World, name: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "orchestrator.cli", "migrate", "services.app:app", "--shards", str(SHARDS)),
-        env={**world.environment(name)},
+        *(sys.executable, "-m", "orchestrator.cli", "migrate", "services.app:app", *parts),
+        env={**os.environ, **world.environment(name)},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
     output, _ = await process.communicate()
-    return process.returncode or 0, f"{name}: {output.decode()}"
+    if process.returncode != 0:
+        raise RuntimeError(f"`amends migrate` of {name} failed:\n{output.decode()}")
 
 
 def forget_former_run(world: World) -> None:

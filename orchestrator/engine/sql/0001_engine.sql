@@ -20,7 +20,7 @@ CREATE TABLE amends.shards (
     batch_no bigint NOT NULL DEFAULT 0, -- one more with each commit: tells whether a COMMIT without an answer happened
     next_offset bigint NOT NULL DEFAULT 0,
     topic_id text,                      -- of the topic that next_offset counts in
-    probing bigint,                     -- the saga whose turn runs alone after an unclean end
+    probing text[],                     -- ids of the sagas whose turns run now, for a while after an unclean end
     claimed_at timestamptz
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE amends.shards IS 'engine.fence';
@@ -188,11 +188,12 @@ CREATE TRIGGER note_takeover AFTER UPDATE OF epoch ON amends.shards
 CREATE TABLE amends.span_queue (
     shard int NOT NULL,
     batch_no bigint NOT NULL,
+    epoch bigint NOT NULL,              -- under which it was committed: later takeovers are not in its spans
     saga_nos bigint[] NOT NULL,
-    positions int[] NOT NULL,
+    positions int[] NOT NULL,           -- in the journal; -1: the saga was ended by force, without a turn
     PRIMARY KEY (shard, batch_no)
 );
-COMMENT ON TABLE amends.span_queue IS 'engine.spans';
+COMMENT ON TABLE amends.span_queue IS 'engine.span_queue';
 
 -- The first statement of every batch. It locks the batch's shards in order; a row that somebody else holds is as good as
 -- lost. Unless all are still ours it raises AM001 and says which are, so that nothing behind it in the pipeline is kept.

@@ -166,7 +166,8 @@ async def test_verbs_are_rows_with_their_saga(client: Client, database_url: str)
     await client.unblock("order-7")
     rows = ask(
         database_url,
-        "SELECT v.verb, v.note, v.shard = s.shard FROM amends.verbs v JOIN amends.sagas s ON s.id = v.saga_id ORDER BY verb_no",
+        "SELECT v.verb, v.note, v.shard = s.shard FROM amends.verbs v JOIN amends.sagas s ON s.id = v.saga_id"
+        " ORDER BY verb_no",
     )
     assert rows == [
         ("cancel", "", True),

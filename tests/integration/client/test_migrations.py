@@ -56,7 +56,7 @@ def test_shards_and_prefix_are_fixed_by_the_first_time(database_url: str) -> Non
     migrate(database_url, parts=["engine"], shards=4)
     with pytest.raises(DependencyError, match="has 4 shards, not 8"):
         migrate(database_url, parts=["engine"], shards=8)
-    with pytest.raises(DependencyError, match="in topic sagas, not other.sagas"):
+    with pytest.raises(DependencyError, match=r"in topic sagas, not other\.sagas"):
         migrate(database_url, parts=["engine"], topic_prefix="other.")
     assert ask(database_url, "SELECT count(*) FROM amends.shards") == [(4,)]
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -15,13 +14,10 @@ from sqlalchemy.orm import Session
 from orchestrator.client import Client, Started, SyncClient
 from orchestrator.errors import DependencyError, PayloadError, RequestError, SagaIdTaken
 from orchestrator.messaging import control
-from orchestrator.migrations import migrate
 from orchestrator.settings import Settings
-from outbox_relay.errors import TopicUnknown
 from outbox_relay.rows import murmur2
 from tests.integration.client.fake_type import checkout, dispatch
 from tests.integration.client.sagas import Order
-from tests.servers import create_template
 
 ORDER = Order(order_id="7")
 
@@ -109,9 +105,11 @@ async def test_it_joins_an_async_transaction(settings: Settings, database_url: s
 
 
 async def test_the_wrong_kind_of_connection_is_named(settings: Settings, database_url: str) -> None:
-    with psycopg.connect(database_url) as connection:
-        with pytest.raises(TypeError, match="Connection is for SyncClient"):
-            await Client(settings).start(checkout, ORDER, id="x", connection=connection)  # type: ignore[arg-type]
+    with (
+        psycopg.connect(database_url) as connection,
+        pytest.raises(TypeError, match="Connection is for SyncClient"),
+    ):
+        await Client(settings).start(checkout, ORDER, id="x", connection=connection)  # type: ignore[arg-type]
     async with await psycopg.AsyncConnection.connect(database_url) as awaited:
         with pytest.raises(TypeError, match="AsyncConnection is for Client"):
             SyncClient(settings).start(checkout, ORDER, id="x", connection=awaited)  # type: ignore[arg-type]
@@ -140,34 +138,6 @@ def test_starts_of_one_id_at_once_make_one_saga(settings: Settings, database_url
     assert ask(database_url, "SELECT count(*) FROM amends.outbox") == [(1,)]
 
 
-class TestInAnotherDatabase:
-    """A service's own database: an outbox of ours, no sagas."""
-
-    @pytest.fixture(scope="session")
-    def database_template(self, stack: Any) -> str:
-        def build(url: str) -> None:
-            migrate(url, parts=["outbox"], topics={"shop.sagas": 4})
-
-        return create_template(stack.database_url, "client_other", build)
-
-    def test_the_start_is_an_outbox_row_and_nobody_knows_yet(self, database_url: str) -> None:
-        client = SyncClient(Settings(database_url="postgresql://nowhere", topic_prefix="shop."))  # type: ignore[arg-type]
-        with psycopg.connect(database_url) as connection:
-            assert client.start(checkout, ORDER, id="order-7", connection=connection) == Started("order-7", None)
-        [(topic, partition, payload)] = ask(
-            database_url, "SELECT aggregatetype, partition, payload FROM amends.outbox WHERE kind = 'start'"
-        )
-        assert (topic, partition) == ("shop.sagas", murmur2(b"order-7") % 4)
-        start = control.Start.decode(payload)
-        assert (start.type, start.version, json.loads(start.input)) == ("checkout", 3, ORDER.model_dump())
-        uuid.UUID(start.uid)
-
-    def test_a_topic_that_this_database_does_not_know_says_what_to_type(self, database_url: str) -> None:
-        client = SyncClient(Settings(database_url="postgresql://nowhere"))  # type: ignore[arg-type]
-        with psycopg.connect(database_url) as connection, pytest.raises(TopicUnknown, match="amends migrate"):
-            client.start(checkout, ORDER, id="order-7", connection=connection)
-
-
 @pytest.mark.parametrize("id", ["", "x" * 201, "a\x00b", "a\nb", "\ud800", "\x7f"])
 def test_ids_that_cant_travel_are_refused(settings: Settings, id: str) -> None:
     with pytest.raises(RequestError, match="a saga's id"):
@@ -190,6 +160,12 @@ def test_a_database_without_tables_says_what_to_type(make_database: Callable[[],
     with pytest.raises(DependencyError, match="amends migrate"):
         client.describe("order-7")
     client.__exit__(None, None, None)
+
+
+def test_a_missing_database_is_said_at_once(stack: Any) -> None:
+    url = stack.database_url.rpartition("/")[0] + "/not_there"
+    with SyncClient(Settings(database_url=url)) as client, pytest.raises(DependencyError, match="does not exist"):
+        client.cancel("order-7")
 
 
 def test_an_unreachable_database_says_what_to_type() -> None:

@@ -1,6 +1,10 @@
 """A whole system for a test: relay, participants and orchestrators in this process, on one fresh database."""
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,8 +23,10 @@ from orchestrator.participant import Participant
 from orchestrator.participant.runner import Runner
 from orchestrator.settings import Settings
 from outbox_relay import Relay
+from tests.deadlines import deadline, eventually
 
 SHARDS = 4
+APP = "tests.integration.engine.program:app"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,21 @@ class System:
         stop = threading.Event()
         worker = Worker(self.settings, Registry(sagas), name=name)
         return self._thread(lambda: worker.run(stop), stop.set)
+
+    def orchestrator_process(self, *, failpoints: str | None = None, app: str = APP) -> "Process":
+        """One more orchestrator, as `amends orchestrator` runs it: to be killed, stopped and woken."""
+        environment = {
+            **os.environ,
+            "DATABASE_URL": self.url,
+            "KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers,
+            "AMENDS_TOPIC_PREFIX": self.settings.topic_prefix,
+        }
+        environment.pop("AMENDS_FAILPOINTS", None)
+        if failpoints is not None:
+            environment["AMENDS_FAILPOINTS"] = failpoints
+        process = Process((sys.executable, "-m", "orchestrator.cli", "orchestrator", app), environment)
+        self.stack.callback(process.end)
+        return process
 
     def participants(self, participants: Sequence[Participant[Any]]) -> Callable[[], None]:
         async def run(stop: asyncio.Event) -> None:
@@ -88,10 +109,59 @@ class System:
         self.stack.callback(end)
         return end
 
+    def ended(self, ids: Sequence[str], seconds: float = 60) -> dict[str, str]:
+        """Wait until these sagas are over; id -> status."""
+
+        def statuses() -> dict[str, str] | None:
+            found = dict(
+                self.rows("SELECT id, status FROM amends.sagas WHERE id = ANY (%s) AND ended_at IS NOT NULL", list(ids))
+            )
+            return found if len(found) == len(ids) else None
+
+        return eventually(statuses, seconds, f"the end of {len(ids)} sagas")
+
+    def execute(self, statement: str) -> None:
+        """One statement, committed."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(statement)  # type: ignore[call-overload]
+
     def rows(self, query: str, *params: Any) -> list[tuple[Any, ...]]:
         """What the database says now."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             return connection.execute(query, params).fetchall()  # type: ignore[call-overload, no-any-return]
+
+
+class Process:
+    """A child whose output goes to the test's; it is killed at the test's end whatever state it is in."""
+
+    def __init__(self, command: Sequence[str], environment: dict[str, str]) -> None:
+        self._popen = subprocess.Popen(command, env=environment)
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def ended(self) -> bool:
+        return self._popen.poll() is not None
+
+    def signal(self, number: int) -> None:
+        self._popen.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self._popen.kill()
+        self._popen.wait()
+
+    def stop(self, seconds: float = 20) -> int:
+        """SIGTERM, as a deploy does; its exit code."""
+        self._popen.terminate()
+        return self._popen.wait(deadline(seconds))
+
+    def end(self) -> None:
+        if not self.ended:
+            self._popen.send_signal(signal.SIGCONT)
+            self.kill()
 
 
 @contextmanager

@@ -16,13 +16,14 @@ from confluent_kafka import Producer
 from orchestrator import limits
 from orchestrator.contracts import Command, Event, Message
 from orchestrator.errors import DependencyError
-from orchestrator.messaging import avro, outgoing
+from orchestrator.messaging import avro, kafka_admin, outgoing
 from orchestrator.messaging.envelope import Envelope, Unreadable
 from orchestrator.messaging.kafka import Admin, GroupConsumer, OffsetOutOfRange, ShardConsumer, TopicMissing
 from orchestrator.messaging.topics import Topics, ensure_topics, register_topics
 from outbox_relay import outbox
 from outbox_relay.rows import HEADER_COLUMNS, murmur2
 from tests.deadlines import deadline, eventually
+from tests.integration.messaging import raw_producer
 
 OUTBOX_SQL = Path(outbox.__file__).parent / "sql/0001_outbox.sql"
 HEADERS = [("id", b"i-1"), ("type", b"T"), ("seq", b"1"), ("kind", b"message"), ("nonce", None)]
@@ -178,6 +179,21 @@ def test_an_empty_value_is_a_message_and_none_of_ours_is_named(shards, send, top
     assert "tombstone" in tombstone.error
     assert "no header id" in foreign.error
     assert foreign.headers == (("type", b"T"),)
+
+
+def test_a_header_whose_name_is_not_text_stops_nobody(shards, send, topic, kafka_bootstrap_servers):
+    """In the client it is a crash of the process, but only once the reading code is warm."""
+    poisoned = [(b"id", b"1"), (b"type", b"T"), (b"\xff\xfe", b"x")]
+    send(topic, 0, *(b"before" for _ in range(200)))
+    raw_producer.send(kafka_bootstrap_servers, topic, b"poison", poisoned)
+    send(topic, 0, b"behind")
+    shards.assign(topic, {0: 0})
+    *before, poison, behind = drain(shards, 202)
+    assert len(before) == 200
+    assert behind.payload == b"behind"
+    assert isinstance(poison, Unreadable)
+    assert (poison.payload, poison.offset) == (b"poison", 200)
+    assert "not UTF-8" in poison.error
 
 
 def test_an_offset_that_is_not_in_the_log_is_told_by_its_partition(shards, send, topic):
@@ -437,6 +453,7 @@ def test_what_the_broker_and_the_topics_are_set_to(admin, topic):
     assert settings[topic]["replication.factor"] == "1"
 
 
-def test_no_broker_is_named_with_its_setting():
+def test_no_broker_is_named_with_its_setting(monkeypatch):
+    monkeypatch.setattr(kafka_admin, "CALL_TIMEOUT_S", 1.0)
     with pytest.raises(DependencyError, match="KAFKA_BOOTSTRAP_SERVERS"):
         Admin("127.0.0.1:1").broker_settings()

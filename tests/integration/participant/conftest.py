@@ -1,6 +1,10 @@
 """A participant's database, its topics, and whoever sends to it."""
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +20,7 @@ from orchestrator.messaging.kafka import Admin
 from orchestrator.messaging.topics import Topics, ensure_topics, register_topics
 from orchestrator.participant.runner import Runner
 from tests import servers
+from tests.integration.participant.bench import register
 from tests.integration.participant.desk import Desk
 from tests.integration.participant.gateway import Gateway
 from tests.integration.participant.shop import TABLES
@@ -41,26 +46,31 @@ def database_template(stack: Stack) -> str:
     return servers.create_template(stack.database_url, "participant", migrate)
 
 
-@pytest.fixture
-def settings(database_url: str, kafka_bootstrap_servers: str, topic_prefix: str) -> Settings:
-    topics = Topics(topic_prefix)
+def make_topics(settings: Settings) -> None:
+    topics = Topics(settings.topic_prefix)
     needed = {
         topics.sagas: 1,
         topics.commands("stock"): 2,
-        topics.commands("payments"): 2,
+        topics.commands("payments"): 8,
         topics.events("orders"): 2,
         topics.events("stock-events"): 1,
     }
-    found = ensure_topics(Admin(kafka_bootstrap_servers), needed)
-    with psycopg.connect(database_url) as connection:
+    found = ensure_topics(Admin(settings.kafka_bootstrap_servers), needed)
+    with psycopg.connect(settings.database_url) as connection:
         register_topics(connection, found)
-    return Settings(database_url, kafka_bootstrap_servers, topic_prefix)
+
+
+@pytest.fixture
+def settings(database_url: str, kafka_bootstrap_servers: str, topic_prefix: str) -> Settings:
+    settings = Settings(database_url, kafka_bootstrap_servers, topic_prefix)
+    make_topics(settings)
+    return settings
 
 
 @pytest.fixture
 def desk(settings: Settings) -> Iterator[Desk]:
     topics = Topics(settings.topic_prefix)
-    partitions = {topics.commands("stock"): 2, topics.commands("payments"): 2, topics.events("orders"): 2}
+    partitions = {topics.commands("stock"): 2, topics.commands("payments"): 8, topics.events("orders"): 2}
     desk = Desk(settings.database_url, settings.kafka_bootstrap_servers, settings.topic_prefix, partitions)
     yield desk
     desk.close()
@@ -104,3 +114,59 @@ async def running(participant, settings: Settings):
 async def aside(function, *args, **options):
     """A blocking wait that leaves the loop to the participant."""
     return await asyncio.to_thread(function, *args, **options)
+
+
+@pytest.fixture
+def inbox_url(database_url: str) -> str:
+    """A participant's database for tests without Kafka."""
+    register(database_url)
+    return database_url
+
+
+@pytest.fixture
+def inbox(inbox_url: str) -> Iterator[Desk]:
+    desk = Desk(inbox_url, "", "", {})
+    yield desk
+    desk.close()
+
+
+class Processes:
+    """Participants as processes; what they log is shown when the test fails."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.all: list[subprocess.Popen] = []
+
+    def start(self, name: str, **options) -> subprocess.Popen:
+        env = {
+            **os.environ,
+            "DATABASE_URL": self.settings.database_url,
+            "KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers,
+            "AMENDS_TOPIC_PREFIX": self.settings.topic_prefix,
+        }
+        command = [sys.executable, "-m", "tests.integration.participant.process_main", name, json.dumps(options)]
+        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+        self.all.append(process)
+        return process
+
+    def ready(self, *processes: subprocess.Popen) -> None:
+        for process in processes:
+            assert process.stdout.readline() == "ready\n", f"participant {process.pid} did not start"
+
+    def started(self, name: str, n: int = 1, **options) -> list[subprocess.Popen]:
+        processes = [self.start(name, **options) for _ in range(n)]
+        self.ready(*processes)
+        return processes
+
+    def end(self) -> None:
+        for process in self.all:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+@pytest.fixture
+def processes(settings: Settings) -> Iterator[Processes]:
+    processes = Processes(settings)
+    yield processes
+    processes.end()

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -20,8 +21,8 @@ class Charge:
 class Gateway:
     """`honours_keys`: the same key gets the same answer. `script`: what the next charges do, one word each.
 
-    ok, declined, lost (charges, then cuts the line), slow (charges after `slow_s`), hold_before and hold_after (wait for
-    `release`, before or after the effect), slow_down (429), broken (500, no effect). `down`: every request gets 503.
+    ok, declined, lost (charges, then cuts the line), slow (charges after `slow_s`), hold_before and hold_after (wait
+    for `release`, before or after the effect), slow_down (429), broken (500, no effect). `down`: all requests get 503.
     """
 
     def __init__(self, *, honours_keys: bool = True) -> None:
@@ -63,7 +64,7 @@ class Gateway:
 
     def charge(self, key: str, amount: int) -> tuple[int, bytes]:
         with self.lock:
-            self.calls.append(("charge", key, time.monotonic()))
+            self.calls.append(("charge", key, time.time()))
             word = self.script.popleft() if self.script else "ok"
         if word == "slow":
             time.sleep(self.slow_s)
@@ -98,12 +99,12 @@ class Gateway:
 
     def find(self, key: str) -> tuple[int, bytes]:
         with self.lock:
-            self.calls.append(("lookup", key, time.monotonic()))
+            self.calls.append(("lookup", key, time.time()))
             return 200, json.dumps([{"id": c.id} for c in self.book if c.key == key]).encode()
 
     def refund(self, charge_id: str | None, key: str, undo_key: str) -> tuple[int, bytes]:
         with self.lock:
-            self.calls.append(("refund", undo_key, time.monotonic()))
+            self.calls.append(("refund", undo_key, time.time()))
             word = self.refund_script.popleft() if self.refund_script else "ok"
         if word == "hold_before":
             self.held.set()
@@ -149,6 +150,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
+
+    def handle(self) -> None:
+        with suppress(ConnectionResetError):  # its client was killed
+            super().handle()
 
     def log_message(self, *_args) -> None:
         pass

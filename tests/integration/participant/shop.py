@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import httpx
@@ -54,9 +54,7 @@ stock = Participant("stock")
 
 @stock.handles(ReserveStock)
 async def reserve(cmd: ReserveStock, tx: Transaction) -> Reserved:
-    await tx.connection.execute(
-        "INSERT INTO reservations VALUES (%s, %s, %s)", (cmd.order_id, cmd.item, cmd.quantity)
-    )
+    await tx.connection.execute("INSERT INTO reservations VALUES (%s, %s, %s)", (cmd.order_id, cmd.item, cmd.quantity))
     cursor = await tx.connection.execute(
         "UPDATE stock SET available = available - %s WHERE item = %s AND available >= %s",
         (cmd.quantity, cmd.item, cmd.quantity),
@@ -77,10 +75,8 @@ async def reserve(cmd: ReserveStock, tx: Transaction) -> Reserved:
         case "publish":
             tx.publish(StockLow(item=cmd.item))
         case "swallow":
-            try:
+            with suppress(Exception):
                 await tx.connection.execute("SELECT 1/0")
-            except Exception:
-                pass
     return Reserved(reservation=f"r-{cmd.order_id}")
 
 
@@ -88,9 +84,7 @@ async def reserve(cmd: ReserveStock, tx: Transaction) -> Reserved:
 async def release(cmd: ReserveStock, reserved: Reserved, tx: Transaction) -> None:
     assert reserved.reservation == f"r-{cmd.order_id}"
     await tx.connection.execute("DELETE FROM reservations WHERE order_id = %s", (cmd.order_id,))
-    await tx.connection.execute(
-        "UPDATE stock SET available = available + %s WHERE item = %s", (cmd.quantity, cmd.item)
-    )
+    await tx.connection.execute("UPDATE stock SET available = available + %s WHERE item = %s", (cmd.quantity, cmd.item))
 
 
 @stock.handles(Count)
@@ -106,7 +100,9 @@ async def note(event: OrderPaid, tx: Transaction) -> None:
     if event.trouble == "always":
         raise RuntimeError("never works")
     if event.trouble == "once":
-        n = await (await tx.connection.execute("SELECT count(*) FROM amends.inbox_events WHERE attempts > 1")).fetchone()
+        n = await (
+            await tx.connection.execute("SELECT count(*) FROM amends.inbox_events WHERE attempts > 1")
+        ).fetchone()
         if not n[0]:
             raise RuntimeError("not yet")
     await tx.connection.execute("INSERT INTO seen VALUES (%s, %s, 1)", (tx.key, event.order_id))

@@ -24,7 +24,10 @@ async def test_a_local_command_is_done_once_and_taken_back(settings, desk):
 async def test_a_session_sees_the_same_transaction(settings, desk):
     first, second = desk.new_key(), desk.new_key()
     async with running(stock, settings):
-        desk.send(desk.command_row(first, ReserveStock(order_id="o1", item="pen")), desk.command_row(second, Count(item="pen")))
+        desk.send(
+            desk.command_row(first, ReserveStock(order_id="o1", item="pen")),
+            desk.command_row(second, Count(item="pen")),
+        )
         await aside(desk.answer, first)
         assert (await aside(desk.answer, second)).value in (999, 1000)
 

@@ -1,4 +1,4 @@
-"""Databases with an outbox, writers that keep their keys' order, a reader that checks it, and relays to start and end."""
+"""Databases with an outbox, writers that keep their keys' order, a reader that checks it, relays to start and end."""
 
 import asyncio
 import os
@@ -59,7 +59,8 @@ class Place:
             connection.execute(topics.UPSERT, topics.upsert_params({full: topics.Topic(full, PARTITIONS)}))
 
     def delete_topic(self, full: str) -> None:
-        AdminClient({"bootstrap.servers": self.kafka}).delete_topics([full])[full].result(deadline(20))
+        admin = AdminClient({"bootstrap.servers": self.kafka})
+        admin.delete_topics([full])[full].result(deadline(20))
 
     def add(self, *rows: Row) -> None:
         with self.connect() as connection:

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 
 from orchestrator.local.stack import Stack
-from services.demo.world import World, create_databases, database_of, forget_former_run, leave_addresses, with_database
+from services.demo.world import World, create_database, database_of, forget_former_run, leave_addresses, with_database
 
 EXISTS = "SELECT count(*) FROM pg_database WHERE datname = ANY(%s)"
 SLOT = "SELECT pg_create_logical_replication_slot(%s, 'pgoutput')"
@@ -29,7 +29,8 @@ def existing(world: World) -> int:
 def test_the_next_run_drops_the_databases_of_the_former_one(stack: Stack, tmp_path: Path) -> None:
     former, later = world_in(tmp_path, stack), world_in(tmp_path, stack)
     leave_addresses(former)
-    create_databases(former)
+    for name in former.urls:
+        create_database(former, name)
     former.gateway_book.touch()
     with psycopg.connect(former.urls["stock"], autocommit=True) as reader:
         reader.execute(SLOT, [f"slot_{former.run}"])
@@ -41,7 +42,8 @@ def test_the_next_run_drops_the_databases_of_the_former_one(stack: Stack, tmp_pa
 
 def test_a_world_on_another_server_is_left_alone(stack: Stack, tmp_path: Path) -> None:
     former = world_in(tmp_path, stack)
-    create_databases(former)
+    for name in former.urls:
+        create_database(former, name)
     elsewhere = replace(former, urls={name: url.replace("@", "@other.") for name, url in former.urls.items()})
     leave_addresses(elsewhere)
     forget_former_run(world_in(tmp_path, stack))

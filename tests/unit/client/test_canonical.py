@@ -31,7 +31,9 @@ def test_the_order_of_keys_does_not_matter(value: dict[str, object], random) -> 
     assert canonical_json(dict(items)) == canonical_json(value)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800", "a\x00", ["\x00"], {"\x00": 1}, object(), {1, 2}])
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), "\ud800", "a\x00", ["\x00"], {"\x00": 1}, object(), {1, 2}]
+)
 def test_what_a_journal_cant_hold_is_refused(value: object) -> None:
     with pytest.raises(PayloadError):
         canonical_json(value)

@@ -39,7 +39,7 @@ def test_what_is_missing_is_named_with_what_to_type() -> None:
 def test_what_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://h/d")
     monkeypatch.setenv("AMENDS_TOPIC_PREFIX", "a b")
-    with pytest.raises(DependencyError, match="AMENDS_TOPIC_PREFIX|topic_prefix"):
+    with pytest.raises(DependencyError, match="topic_prefix"):
         read_settings()
 
 
@@ -59,7 +59,10 @@ def test_the_running_stack_is_found_and_the_environment_wins(tmp_path: Path, mon
     assert read_settings(tmp_path).database_url.get_secret_value() == "postgresql://postgres@127.0.0.1:1/amends"
     monkeypatch.setenv("DATABASE_URL", "postgresql://h/d")
     settings = read_settings(tmp_path)
-    assert (settings.database_url.get_secret_value(), settings.kafka_bootstrap_servers) == ("postgresql://h/d", "127.0.0.1:2")
+    assert (settings.database_url.get_secret_value(), settings.kafka_bootstrap_servers) == (
+        "postgresql://h/d",
+        "127.0.0.1:2",
+    )
     assert {one.variable: one.origin for one in origins(settings, {"DATABASE_URL": "x"})} == {
         **dict.fromkeys(VARIABLES, "default"),
         "DATABASE_URL": "environment",

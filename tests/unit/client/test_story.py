@@ -70,18 +70,33 @@ def test_the_undo_of_a_step_is_a_step_that_names_it() -> None:
 
 
 def test_a_receive_ends_with_a_message_of_its_type() -> None:
-    receive = {"op": "receive", "seq": 0, "name": "PaymentSettled, PaymentRefused"}
+    receive = {"op": "receive", "seq": 0, "name": "PaymentSettled | PaymentRefused"}
     other = [{"in": "message", "at": 2 * S, "message_id": "m", "type": "Other"}]
     mine = [{"in": "message", "at": 3 * S, "message_id": "n", "type": "PaymentRefused"}]
-    assert waiting_for(read_story([started(receive), other])) == ("receive PaymentSettled, PaymentRefused",)
+    assert waiting_for(read_story([started(receive), other])) == ("receive PaymentSettled | PaymentRefused",)
     assert waiting_for(read_story([started(receive), other, mine])) == ()
 
 
-def test_a_sleep_ends_with_a_timer_after_which_the_saga_goes_on() -> None:
-    sleep = {"op": "sleep", "seq": 0, "name": "60 s"}
-    timer = {"in": "timer", "at": 61 * S, "timer": 0}
-    assert waiting_for(read_story([started(sleep), [timer]])) == ("sleep 60 s",)
-    assert waiting_for(read_story([started(sleep), [timer, {**CALL, "seq": 1}]])) == ("call ReserveStock",)
+def test_a_message_that_came_before_is_received_at_once() -> None:
+    early = [{"in": "message", "at": 2 * S, "message_id": "m", "type": "Paid", "channel": "lead"}]
+    other = {"op": "receive", "seq": 1, "name": "Paid"}
+    mine = {"op": "receive", "seq": 2, "name": "Refused | Paid on lead"}
+    story = read_story([started(CALL), early, replied(3, 0, "succeeded", other, mine)])
+    assert waiting_for(story) == ("receive Paid",)
+
+
+def test_a_sleep_ends_when_it_is_due() -> None:
+    sleep = {"op": "sleep", "seq": 0, "name": "60s"}
+    early = [{"in": "timer", "at": 20 * S, "timer": 0}]  # some other operation's next attempt
+    due = [{"in": "timer", "at": 61 * S, "timer": 1}, {**CALL, "seq": 1}]
+    assert waiting_for(read_story([started(sleep), early])) == ("sleep 60s",)
+    assert waiting_for(read_story([started(sleep), early, due])) == ("call ReserveStock",)
+
+
+def test_a_receive_is_over_when_its_patience_is() -> None:
+    receive = {"op": "receive", "seq": 0, "name": "Paid"}
+    timer = [{"in": "timer", "at": 61 * S, "timer": 1}, {**CALL, "seq": 1}]
+    assert waiting_for(read_story([started(receive), timer])) == ("call ReserveStock",)
 
 
 def test_what_a_newer_version_writes_is_passed_over() -> None:

@@ -26,7 +26,7 @@ from orchestrator.messaging.kafka import OffsetOutOfRange
 from orchestrator.problems import exception_of, problem_of
 
 
-class OutOfStock(Failure):
+class ShelfEmpty(Failure):
     sku: str
     left: int = 0
 
@@ -35,7 +35,7 @@ class Nothing(Failure):
     pass
 
 
-class OutOfTea(OutOfStock):
+class OutOfTea(ShelfEmpty):
     kinds: list[str] = []
 
 
@@ -46,8 +46,8 @@ class Declined(Failure, wire_name="card_declined"):
 
 
 FAILURES = [
-    OutOfStock(sku="tea", left=2),
-    OutOfStock(sku="tea"),
+    ShelfEmpty(sku="tea", left=2),
+    ShelfEmpty(sku="tea"),
     Nothing(),
     OutOfTea(sku="tea", kinds=["green", "white"]),
     Declined(amount=Decimal("45.00"), at=datetime(2026, 1, 2, tzinfo=UTC), raw=b"\x00\xff"),
@@ -92,21 +92,21 @@ def test_comes_out_of_the_wire_as_the_same_class_and_fields(failure):
 
 @given(sku=st.text(), left=st.integers(-(2**63), 2**63 - 1))
 def test_any_text_and_number_survives_the_wire(sku, left):
-    payload = ProblemRecord(problem=problem_of(OutOfStock(sku=sku, left=left))).encode()
+    payload = ProblemRecord(problem=problem_of(ShelfEmpty(sku=sku, left=left))).encode()
     again = exception_of(ProblemRecord.decode(payload).problem)
-    assert again == OutOfStock(sku=sku.replace("\x00", "\\x00"), left=left)
+    assert again == ShelfEmpty(sku=sku.replace("\x00", "\\x00"), left=left)
 
 
 def test_fields_are_keywords_validated_and_frozen():
-    failure = OutOfStock(sku="tea", left="3")
+    failure = ShelfEmpty(sku="tea", left="3")
     assert failure.left == 3
-    with pytest.raises(AttributeError, match=r"OutOfStock\.left"):
+    with pytest.raises(AttributeError, match=r"ShelfEmpty\.left"):
         failure.left = 4
     for wrong in ({}, {"sku": "tea", "right": 1}, {"sku": "tea", "left": "many"}):
-        with pytest.raises(TypeError, match="OutOfStock"):
-            OutOfStock(**wrong)
+        with pytest.raises(TypeError, match="ShelfEmpty"):
+            ShelfEmpty(**wrong)
     with pytest.raises(TypeError):
-        OutOfStock("tea")
+        ShelfEmpty("tea")
 
 
 def test_what_python_sets_on_an_exception_can_be_set():
@@ -119,15 +119,15 @@ def test_what_python_sets_on_an_exception_can_be_set():
 
 
 def test_equality_asks_for_class_and_fields():
-    assert OutOfStock(sku="a") == OutOfStock(sku="a", left=0)
-    assert OutOfStock(sku="a") != OutOfStock(sku="b")
-    assert OutOfStock(sku="a") != OutOfTea(sku="a")
+    assert ShelfEmpty(sku="a") == ShelfEmpty(sku="a", left=0)
+    assert ShelfEmpty(sku="a") != ShelfEmpty(sku="b")
+    assert ShelfEmpty(sku="a") != OutOfTea(sku="a")
     assert Nothing() != "Nothing"
-    assert len({Nothing(), Nothing(), OutOfStock(sku="a")}) == 2
+    assert len({Nothing(), Nothing(), ShelfEmpty(sku="a")}) == 2
 
 
 def test_repr_reads_like_the_code_that_made_it():
-    assert repr(OutOfStock(sku="tea", left=2)) == "OutOfStock(sku='tea', left=2)"
+    assert repr(ShelfEmpty(sku="tea", left=2)) == "ShelfEmpty(sku='tea', left=2)"
     assert (repr(Nothing()), str(Nothing())) == ("Nothing()", "Nothing")
 
 
@@ -139,7 +139,7 @@ def test_found_by_its_wire_name():
 
 
 def test_a_class_that_refuses_stored_fields_still_gives_a_definite_no():
-    problem = problem_of(OutOfStock(sku="tea"))
+    problem = problem_of(ShelfEmpty(sku="tea"))
     problem.fields["sku"] = 7
     again = exception_of(problem)
     assert isinstance(again, UnknownFailure)

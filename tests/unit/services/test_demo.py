@@ -28,24 +28,33 @@ def journal(*turns: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     return [(7, "order-1", "u", 3, position, json.dumps(turn)) for position, turn in enumerate(turns)]
 
 
-def stages(*turns: list[dict[str, Any]], outbox: set[str] = frozenset(), **inbox: str) -> set[str]:
-    found = look.staged(look.open_sagas(journal(*turns)), set(outbox), {f"u:0:{k[1:]}": v for k, v in inbox.items()})
-    return set(found.get(3, {}))
+def stages(
+    *turns: list[dict[str, Any]], outbox: bool = False, inbox: str | None = None, gateway: bool = False
+) -> set[str]:
+    """The stages of a saga whose operation 2 was seen in these places."""
+    places = look.Places(
+        {"u:0:2"} if outbox else set(), {"u:0:2": inbox} if inbox else {}, {"u:0:2"} if gateway else set()
+    )
+    return set(look.staged(look.open_sagas(journal(*turns)), places).get(3, {}))
 
 
 def test_a_command_goes_through_its_stages() -> None:
     asked = [STARTED, CALL]
-    assert stages(asked, outbox={"u:0:2"}) == {"command_in_outbox"}
+    assert stages(asked, outbox=True) == {"command_in_outbox"}
     assert stages(asked) == {"command_sent"}
-    assert stages(asked, _2="running") == {"gateway_call_running"}
-    assert stages(asked, _2="done") == {"reply_unread"}
-    assert stages(asked, _2="failed") == {"reply_unread"}
-    assert stages(asked, [REPLIED], _2="done") == set()
+    assert stages(asked, inbox="running", gateway=True) == {"gateway_call_running"}
+    assert stages(asked, inbox="done") == {"reply_unread"}
+    assert stages(asked, inbox="failed") == {"reply_unread"}
+    assert stages(asked, [REPLIED], inbox="done") == set()
+
+
+def test_a_call_that_waits_for_a_place_is_in_no_stage() -> None:
+    assert stages([STARTED, CALL], inbox="running") == set()
 
 
 def test_what_waits_behind_an_open_breaker_is_in_no_stage() -> None:
     retry = {**REPLIED, "outcome": "retry"}
-    assert stages([STARTED, CALL], [retry], _2="retryable") == set()
+    assert stages([STARTED, CALL], [retry], inbox="retryable") == set()
 
 
 def test_an_undo_is_under_way_until_it_is_answered() -> None:
@@ -144,7 +153,7 @@ def proved(tmp_path: Path) -> Run:
         audit=Audit([], ledgers),
         seconds=60.0,
         open_least=40,
-        example="",
+        example=("order-2", "drawn"),
     )
 
 

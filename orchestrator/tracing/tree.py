@@ -1,22 +1,25 @@
 """A saga as a tree of what happened when, from the rows of the database and nothing else. Pure.
 
-Times are the journal's: an operation begins with the turn that decided it and ends with the turn that took its answer,
-so waiting for a relay or a taken-over orchestrator is part of it, and is to be seen.
+It is made of the same story as the exported spans and names their ids, so that a line is found again in a tracing tool;
+what is still open has a line here and no span yet. Times are the journal's: an operation begins with the turn that
+decided it and ends with the turn that took its answer, so waiting for a relay or a taken-over orchestrator is part of
+it, and is to be seen.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from orchestrator.story import Attempt, Operation, Story, read_story
+from orchestrator.story import Attempt, Operation, Story, TakenBack, read_story
+from orchestrator.story.model import WRITTEN
+from orchestrator.tracing import ids
 
-WRITTEN = ("publish", "send", "start", "set")
 OPEN_STATES = ("open", "queued", "running", "compensating", "stuck", "blocked")
 
 
 @dataclass(slots=True)
 class Node:
-    """One line. `ended_us` None: it is open, or it has no length."""
+    """One line. `ended_us` None: it has no length. `span_id` is empty where there is no span of it."""
 
     title: str
     state: str
@@ -24,6 +27,8 @@ class Node:
     ended_us: int | None = None
     seq: int | None = None
     note: str = ""
+    span_id: str = ""
+    trace_id: str = ""  # of the root only
     children: list["Node"] = field(default_factory=list)
 
 
@@ -66,6 +71,10 @@ class Record(Protocol):
     @property
     def saga(self) -> Saga: ...
     @property
+    def uid(self) -> str: ...
+    @property
+    def traceparent(self) -> str | None: ...
+    @property
     def left_undone(self) -> tuple[str, ...]: ...
     @property
     def journal(self) -> "Sequence[Turn]": ...
@@ -87,6 +96,8 @@ def tree_of(record: Record, *, now_us: int) -> Node:
         begun_us,
         now_us if is_open else (story.ended_us or _last_us(story, begun_us)),
         note=saga.error or "",
+        span_id=ids.span_id(record.uid, ids.ROOT),
+        trace_id=ids.trace_id(record.uid, record.traceparent),
     )
     children = {child.saga.id: child for child in record.children}
     root.children = sorted(_nodes(story, record, children, now_us), key=lambda node: node.begun_us)
@@ -116,13 +127,18 @@ def _line(node: Node, zero_us: int, *, root: bool = False) -> str:
 
 def _nodes(story: Story, record: Record, children: Mapping[str, Record], now_us: int) -> Iterator[Node]:
     for operation in story.operations.values():
-        yield _operation(operation, children, now_us)
+        node = _operation(operation, children, now_us)
+        if operation.kind not in ("set", "timeout"):
+            node.span_id = ids.span_id(record.uid, str(operation.seq))
+        yield node
         if operation.undo is not None:
-            yield _undo(operation, now_us)
+            yield _undo(operation, record.uid, now_us)
     for mark in story.marks:
         yield Node(mark.kind, "", mark.at_us, note=mark.text)
     for takeover in record.takeovers:
         yield Node("taken over", "", takeover.at_us, note=f"by {takeover.worker} (epoch {takeover.epoch})")
+    if story.taken_back is not None:
+        yield _taken_back(story.taken_back, record.uid, now_us)
     if record.left_undone:
         yield Node("left undone", "", _last_us(story, now_us), note=", ".join(record.left_undone))
 
@@ -132,13 +148,14 @@ def _operation(operation: Operation, children: Mapping[str, Record], now_us: int
     if operation.kind in WRITTEN:
         return Node(f"#{operation.seq} {operation.title}", "", operation.begun_us, seq=operation.seq)
     taken_back = operation.undo is not None and operation.undo.state == "undone"
+    failed = operation.state in ("failed", "unknown") or operation.stuck
     node = Node(
         f"#{operation.seq} {operation.title}{service}",
-        f"{operation.state}{', taken back' if taken_back else ''}",
+        f"{'stuck' if operation.stuck else operation.state}{', taken back' if taken_back else ''}",
         operation.begun_us,
-        operation.ended_us if operation.ended_us is not None else _open_end(operation.state, now_us),
+        now_us if operation.ended_us is None else operation.ended_us,
         operation.seq,
-        operation.attempts[-1].text if operation.attempts and operation.state not in ("succeeded", "done") else "",
+        _why(operation) if failed else "",
     )
     if operation.kind == "child" and operation.id in children:
         node.children = [tree_of(children[operation.id], now_us=now_us)]
@@ -147,22 +164,38 @@ def _operation(operation: Operation, children: Mapping[str, Record], now_us: int
     return node
 
 
-def _undo(operation: Operation, now_us: int) -> Node:
-    assert operation.undo is not None
-    attempts = operation.undo.attempts
-    begun_us = attempts[0].begun_us if attempts else operation.begun_us
-    ended = [attempt.ended_us for attempt in attempts if attempt.ended_us is not None]
+def _why(operation: Operation) -> str:
+    said = operation.attempts[-1].text if operation.attempts else ""
+    return said or operation.error_text or operation.error_type
+
+
+def _undo(operation: Operation, uid: str, now_us: int) -> Node:
+    undo = operation.undo
+    assert undo is not None
+    said = undo.attempts[-1].text if undo.attempts else ""
     node = Node(
         f"undo of #{operation.seq} {operation.title}",
-        operation.undo.state,
-        begun_us,
-        ended[-1] if ended and operation.undo.state != "open" else _open_end(operation.undo.state, now_us),
+        "stuck" if undo.state == "failed" else undo.state,
+        undo.begun_us,
+        now_us if undo.ended_us is None else undo.ended_us,
         operation.seq,
-        attempts[-1].text if attempts else "",
+        "; ".join(part for part in ("" if undo.state == "undone" else said, undo.note) if part),
+        span_id=ids.span_id(uid, ids.undo_part(operation.seq)),
     )
-    if len(attempts) > 1:
-        node.children = [_attempt(attempt) for attempt in attempts]
+    if len(undo.attempts) > 1:
+        node.children = [_attempt(attempt) for attempt in undo.attempts]
     return node
+
+
+def _taken_back(back: TakenBack, uid: str, now_us: int) -> Node:
+    ended_us = now_us if back.ended_us is None else back.ended_us
+    return Node(
+        "taken back by its parent",
+        back.outcome or "open",
+        back.begun_us,
+        ended_us,
+        span_id=ids.span_id(uid, ids.TAKEN_BACK),
+    )
 
 
 def _attempt(attempt: Attempt) -> Node:
@@ -173,10 +206,6 @@ def _attempt(attempt: Attempt) -> Node:
         attempt.ended_us,
         note=attempt.text,
     )
-
-
-def _open_end(state: str, now_us: int) -> int | None:
-    return now_us if state == "open" else None
 
 
 def _last_us(story: Story, default_us: int) -> int:

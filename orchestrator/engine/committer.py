@@ -1,0 +1,108 @@
+"""A portion of work to its commit: turns into a batch, the batch into one transaction, and what to do when that fails.
+
+Postgres may refuse (a shard was lost, a value it never takes, a start that it could not show us yet). A session that
+breaks is the main loop's to deal with: then it is not known whether the COMMIT happened.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+
+from orchestrator.engine import batch as batches
+from orchestrator.engine import fence
+from orchestrator.engine.batch import Batch
+from orchestrator.engine.cache import Cache
+from orchestrator.engine.ownership import Ownership
+from orchestrator.engine.poison import POISON_CLASSES, Watchdog, singly
+from orchestrator.engine.processing import Known, Processing, Work
+from orchestrator.engine.topology import Topology
+
+log = logging.getLogger("orchestrator.engine.committer")
+
+STARTS_SEEN_MAX = 5  # how often a portion is read again because a start was not visible yet
+
+
+class Committer:
+    """`committed` is called with each batch that was written: what may begin only now begins there."""
+
+    def __init__(
+        self,
+        processing: Processing,
+        cache: Cache,
+        own: Ownership,
+        topology: Topology,
+        watchdog: Watchdog,
+        committed: Callable[[Batch], None],
+        *,
+        spans: bool,
+    ) -> None:
+        self._processing, self._cache, self._own, self._topology = processing, cache, own, topology
+        self._watchdog, self._committed, self._spans = watchdog, committed, spans
+
+    def commit(self, connection: psycopg.Connection[Any], work: list[Work], known: Known) -> None:
+        for again in range(STARTS_SEEN_MAX):
+            try:
+                self._process_and_write(connection, work, known)
+                break
+            except psycopg.errors.UniqueViolation as error:
+                # A start came through Kafka before its caller's COMMIT was visible here: now it is, read again.
+                if error.diag.constraint_name != "sagas_id_key" or again == STARTS_SEEN_MAX - 1:
+                    raise
+                self._forget(work)
+                known = self._processing.prepare(connection, work)
+
+    def _process_and_write(self, connection: psycopg.Connection[Any], work: list[Work], known: Known) -> None:
+        batch = Batch()
+        for one in work:
+            with self._watchdog.turn(one.saga_id or ""):
+                self._processing.process(batch, one, known, connection)
+        try:
+            self._write(connection, batch)
+        except psycopg.Error as error:
+            is_start = isinstance(error, psycopg.errors.UniqueViolation)
+            if is_start or (error.sqlstate or "")[:2] not in POISON_CLASSES or connection.broken:
+                raise
+            log.warning("the database refuses a value (%s): finding the saga that holds it", str(error).strip())
+            self._forget(work)
+            singly(
+                work,
+                lambda one: self._commit_one(connection, one),
+                lambda one, refusal: self._isolate(connection, one, refusal),
+            )
+
+    def _forget(self, work: list[Work]) -> None:
+        """Their coroutines are ahead of the journal: the next look replays them."""
+        for one in work:
+            self._cache.drop(one.saga_id or "")
+
+    def _commit_one(self, connection: psycopg.Connection[Any], one: Work) -> None:
+        batch = Batch()
+        self._processing.process(batch, one, self._processing.prepare(connection, [one]), connection)
+        self._write(connection, batch)
+
+    def _isolate(self, connection: psycopg.Connection[Any], one: Work, error: psycopg.Error) -> None:
+        """The culprit: its saga is quarantined in a transaction of its own, and the others go on."""
+        self._cache.drop(one.saga_id or "")
+        self._processing.prepare(connection, [one])
+        batch = Batch()
+        self._processing.isolate(batch, one, error)
+        self._write(connection, batch)
+
+    def _write(self, connection: psycopg.Connection[Any], batch: Batch) -> None:
+        """Commit, without the shards that turn out to be lost; then what may begin only now."""
+        while batch.shards:
+            if missing := batch.shards.keys() - self._own.holds.keys():
+                batch.drop(missing)
+                continue
+            try:
+                batches.commit(connection, batch, self._own.holds, self._topology.partitions, spans=self._spans)
+            except fence.ShardsLost as lost:
+                gone = frozenset(batch.shards) - lost.held
+                log.warning("shards %s were lost: what they were doing is dropped here", sorted(gone))
+                batch.drop(gone)
+                self._own.lose(gone)
+                continue
+            self._committed(batch)
+            return

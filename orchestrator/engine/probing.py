@@ -1,0 +1,71 @@
+"""Who killed the owner before us? (B4) A turn inside a C call can't be interrupted, it takes its process with it.
+
+After an unclean end the new owner notes, for a while, whose turns it is about to run, before it runs them. If it dies
+as well, its successor finds the note: the sagas on it run alone from then on, each noted by itself; and a saga that
+is found noted alone is quarantined. So one bad saga costs three processes at most, however large the batches are.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from orchestrator.engine import fence
+from orchestrator.engine.processing import Work
+
+PROBE_S = 10.0  # how long after an unclean claim; a deadly turn is among the first that are read again
+
+
+@dataclass(slots=True)
+class _Watch:
+    until_s: float
+    suspects: frozenset[str]
+
+
+class Probing:
+    """Per shard: until when to note, and whom to run alone."""
+
+    def __init__(self) -> None:
+        self._shards: dict[int, _Watch] = {}
+        self.condemned: set[str] = set()
+
+    def claimed(self, hold: fence.Hold) -> None:
+        """Look at what the owner before has left."""
+        self._shards.pop(hold.shard, None)
+        if not hold.unclean:
+            return
+        if len(hold.probing) == 1:
+            self.condemned.update(hold.probing)
+        self._shards[hold.shard] = _Watch(time.monotonic() + PROBE_S, frozenset(hold.probing))
+
+    def portions(self, work: list[Work]) -> Iterable[list[Work]]:
+        """The work of a cycle, with each item of a suspect by itself. The order of each saga's items is kept."""
+        suspects = frozenset[str]().union(*(watch.suspects for watch in self._shards.values()))
+        suspects -= self.condemned
+        portion: list[Work] = []
+        for one in work:
+            if one.saga_id in suspects:
+                if portion:
+                    yield portion
+                yield [one]
+                portion = []
+            else:
+                portion.append(one)
+        if portion:
+            yield portion
+
+    def note(self, connection: psycopg.Connection[Any], holds: dict[int, fence.Hold], portion: list[Work]) -> None:
+        """Say whose turns come now, where the owner before us died."""
+        now = time.monotonic()
+        for shard, watch in list(self._shards.items()):
+            hold = holds.get(shard)
+            if hold is None or now > watch.until_s:
+                del self._shards[shard]
+                if hold is not None and hold.probing:
+                    fence.set_probing(connection, hold, [])
+                continue
+            ids = sorted({one.saga_id for one in portion if one.shard == shard and one.saga_id} - self.condemned)
+            if ids and tuple(ids) != hold.probing:
+                fence.set_probing(connection, hold, ids)

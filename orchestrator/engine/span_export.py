@@ -1,0 +1,163 @@
+"""Exports what the span queue holds, on a thread and a session of its own: a slow collector holds up nobody.
+
+A row leaves the queue only after the collector has accepted its spans. So a killed orchestrator loses none: another
+one, or its successor, finds the row and derives the same spans again. Any of them exports any shard, one at a time.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import psycopg
+
+from orchestrator import limits
+from orchestrator.engine import span_queue
+from orchestrator.engine.spans import Spans
+from orchestrator.failpoints import failpoint
+from orchestrator.settings import Settings
+from orchestrator.tracing.spans import Span
+
+log = logging.getLogger("orchestrator.engine.spans")
+
+POLL_S = 0.5
+RETRY_FIRST_S, RETRY_MAX_S = 0.5, 30.0
+DRAIN_S = 3.0  # at a planned stop: what is left then is the next orchestrator's
+ROWS_MAX = 50  # of the queue, read at once
+
+
+class Sender(Protocol):
+    """What is needed of `otlp.OtlpSender`."""
+
+    def send(self, spans: Sequence[Span]) -> bool: ...
+    def close(self) -> None: ...
+
+
+class SpanExport:
+    """The thread. `connect` opens a session in autocommit mode. Without an endpoint there is nothing to do."""
+
+    def __init__(self, settings: Settings, connect: Callable[[], psycopg.Connection[Any]]) -> None:
+        self._connect, self._endpoint = connect, settings.otel_exporter_otlp_endpoint
+        self._spans = Spans(settings.topic_prefix)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="amends spans", daemon=True)
+        self._connection: psycopg.Connection[Any] | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether turns are to be queued at all."""
+        return self._endpoint is not None
+
+    @property
+    def backends(self) -> list[int]:
+        """The session that holds our locks: whoever takes our shards over ends it."""
+        connection = self._connection
+        return [] if connection is None or connection.closed else [connection.info.backend_pid]
+
+    def start(self) -> None:
+        """Begin, if there is somebody to export to."""
+        if self.is_on:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Export what is there, for DRAIN_S at most, and end."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(DRAIN_S + limits.SPAN_SEND_TIMEOUT_S + 1)
+
+    # --- the thread
+
+    def _run(self) -> None:
+        assert self._endpoint is not None
+        try:
+            from orchestrator.engine.otlp import OtlpSender  # the SDK, only where spans are exported
+
+            sender = OtlpSender(self._endpoint)
+        except Exception:
+            log.exception("no spans are exported by this process; the queue keeps them for others")
+            return
+        try:
+            self._export_until_stopped(sender)
+        finally:
+            sender.close()
+            self._drop_connection()
+
+    def _export_until_stopped(self, sender: Sender) -> None:
+        delay_s = RETRY_FIRST_S
+        while not self._stopping.is_set():
+            if self._round(sender):
+                delay_s = RETRY_FIRST_S
+                self._stopping.wait(POLL_S)
+            else:
+                self._stopping.wait(delay_s)
+                delay_s = min(delay_s * 2, RETRY_MAX_S)
+        self._round(sender, until_s=time.monotonic() + DRAIN_S)
+
+    def _round(self, sender: Sender, until_s: float | None = None) -> bool:
+        """All shards, until nothing waits. False: the database or the collector does not answer."""
+        try:
+            if self._connection is None or self._connection.closed:
+                self._spans.forget()
+                self._connection = self._connect()
+            accepted = True
+            for shard in span_queue.waiting(self._connection):
+                accepted = self._shard(self._connection, sender, shard, until_s) and accepted
+            return accepted
+        except psycopg.Error as error:
+            log.warning("spans wait for the database: %s", str(error).strip())
+            self._drop_connection()
+            return False
+
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _shard(
+        self, connection: psycopg.Connection[Any], sender: Sender, waiting: span_queue.Waiting, until_s: float | None
+    ) -> bool:
+        shard = waiting.shard
+        if not span_queue.try_lock(connection, shard):
+            return True  # Somebody else is at it.
+        try:
+            while rows := _bounded(span_queue.head(connection, shard, ROWS_MAX)):
+                if until_s is not None and time.monotonic() > until_s:
+                    break
+                spans = self._spans.of(connection, shard, rows)
+                if not sender.send(spans):
+                    self._refused(connection, waiting)
+                    return False
+                failpoint("engine.spans.sent")
+                span_queue.remove(connection, shard, rows)
+                failpoint("engine.spans.removed")
+                if until_s is None and self._stopping.is_set():
+                    break
+            return True
+        finally:
+            if not connection.closed:
+                span_queue.unlock(connection, shard)
+
+    def _refused(self, connection: psycopg.Connection[Any], waiting: span_queue.Waiting) -> None:
+        """They are derived again the next time: what was told is ahead of the queue."""
+        self._spans.forget()
+        count = waiting.last - waiting.first + 1
+        log.warning("the collector did not take the spans of shard %s; about %s batches wait", waiting.shard, count)
+        if count > limits.SPAN_BATCHES_WAITING_MAX:
+            gone = span_queue.shed(connection, waiting.shard, waiting.last - limits.SPAN_BATCHES_WAITING_MAX)
+            log.error(
+                "shard %s: the spans of %s batches were given up, for more than %s were waiting for the collector",
+                waiting.shard,
+                gone,
+                limits.SPAN_BATCHES_WAITING_MAX,
+            )
+
+
+def _bounded(rows: list[span_queue.Row]) -> list[span_queue.Row]:
+    """As many as hold no more than SPAN_TURNS_MAX turns, one at least."""
+    turns = 0
+    for n, row in enumerate(rows):
+        turns += len(row.positions)
+        if turns > limits.SPAN_TURNS_MAX and n:
+            return rows[:n]
+    return rows

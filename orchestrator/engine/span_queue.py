@@ -1,0 +1,95 @@
+"""Table span_queue: whose turns were committed and are not exported yet. An outbox for traces, a row a batch and shard.
+
+Rows are written in the batch's own transaction and deleted when the collector has accepted every span that their turns
+ended. Whoever exports a shard holds its advisory lock, not its rows: no transaction is open while the collector is
+asked, and a killed process's lock ends with its session.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import psycopg
+
+END_UNSEEN = -1  # as a position: the saga was ended by force, without a turn
+LOCK_CLASS = 0x616D7370  # "amsp": apart from the relay's
+
+INSERT: LiteralString = """
+    INSERT INTO amends.span_queue (shard, batch_no, epoch, saga_nos, positions)
+    VALUES (%s, %s, %s, %s::bigint[], %s::int[])
+"""
+# From the ends of the primary key: a long queue costs no more than a short one.
+_WAITING: LiteralString = """
+    SELECT s.shard, q.first, q.last
+    FROM amends.shards s
+    CROSS JOIN LATERAL (
+        SELECT min(w.batch_no) AS first, max(w.batch_no) AS last FROM amends.span_queue w WHERE w.shard = s.shard
+    ) AS q
+    WHERE q.first IS NOT NULL
+    ORDER BY s.shard
+"""
+_HEAD: LiteralString = """
+    SELECT batch_no, epoch, saga_nos, positions FROM amends.span_queue
+    WHERE shard = %s
+    ORDER BY batch_no
+    LIMIT %s
+"""
+_REMOVE: LiteralString = "DELETE FROM amends.span_queue WHERE shard = %s AND batch_no = ANY (%s::bigint[])"
+_SHED: LiteralString = "DELETE FROM amends.span_queue WHERE shard = %s AND batch_no < %s"
+_TRY_LOCK: LiteralString = "SELECT pg_try_advisory_lock(%s, %s)"
+_UNLOCK: LiteralString = "SELECT pg_advisory_unlock(%s, %s)"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a shard has waiting: batch numbers, the first and the last. There may be gaps."""
+
+    shard: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The turns of one batch: (saga_no, position) in pairs. `epoch` is the owner's that committed them."""
+
+    batch_no: int
+    epoch: int
+    saga_nos: list[int]
+    positions: list[int]
+
+
+def insert_params(shard: int, batch_no: int, epoch: int, turns: Sequence[tuple[int, int]]) -> tuple[Any, ...]:
+    """For INSERT; `turns` are (saga_no, position)."""
+    return shard, batch_no, epoch, [saga_no for saga_no, _ in turns], [pos for _, pos in turns]
+
+
+def waiting(connection: psycopg.Connection[Any]) -> list[Waiting]:
+    """The shards that have something to export."""
+    return [Waiting(*row) for row in connection.execute(_WAITING)]
+
+
+def head(connection: psycopg.Connection[Any], shard: int, rows_max: int) -> list[Row]:
+    """The oldest rows of a shard."""
+    return [Row(*row) for row in connection.execute(_HEAD, (shard, rows_max))]
+
+
+def remove(connection: psycopg.Connection[Any], shard: int, rows: Sequence[Row]) -> None:
+    """Their spans are with the collector."""
+    connection.execute(_REMOVE, (shard, [row.batch_no for row in rows]))
+
+
+def shed(connection: psycopg.Connection[Any], shard: int, before: int) -> int:
+    """Give up the oldest: how many rows were."""
+    return connection.execute(_SHED, (shard, before)).rowcount
+
+
+def try_lock(connection: psycopg.Connection[Any], shard: int) -> bool:
+    """Export this shard alone, until `unlock` or the end of the session."""
+    row = connection.execute(_TRY_LOCK, (LOCK_CLASS, shard)).fetchone()
+    return row is not None and bool(row[0])
+
+
+def unlock(connection: psycopg.Connection[Any], shard: int) -> None:
+    """Let others export this shard."""
+    connection.execute(_UNLOCK, (LOCK_CLASS, shard))

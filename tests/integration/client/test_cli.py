@@ -1,0 +1,244 @@
+"""The commands against a real database: what people type, what they read, what scripts get."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from orchestrator.cli import exits, verbs
+from orchestrator.cli.context import CONTEXT
+from orchestrator.cli.main import main
+from orchestrator.messaging import avro, control
+from orchestrator.messaging.schema_files import write_schemas
+from tests.integration.client.sagas import Settled, ended, journaled
+
+CALL = {"op": "call", "seq": 0, "name": "ReserveStock", "service": "stock", "body": {}}
+STARTED = {"in": "started", "at": 1_767_225_600_000_000, "input": {}}
+
+Amends = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def amends(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Amends:
+    """Run a command: (exit code, stdout, stderr)."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("AMENDS_SCHEMAS_DIR", str(tmp_path / "schemas"))
+    monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)
+    monkeypatch.setattr(verbs, "OUTCOME_WAIT_S", 0.1)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        CONTEXT.as_json = False
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        captured = capsys.readouterr()
+        return int(end.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def ask(url: str, sql: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        return connection.execute(sql.encode()).fetchall()
+
+
+def test_start_needs_only_a_name_and_json(amends: Amends, database_url: str) -> None:
+    assert amends("start", "checkout", "--json", '{"b": 1, "a": "é"}', "--id", "order-7") == (
+        exits.OK,
+        "order-7\n",
+        "follow it: amends watch order-7\n",
+    )
+    [(version, text, payload)] = ask(
+        database_url, "SELECT version, input, payload FROM amends.sagas JOIN amends.outbox ON saga_id = sagas.id"
+    )
+    assert (version, text) == (1, '{"a":"é","b":1}')
+    assert control.Start.decode(payload).input == text
+
+
+def test_start_takes_the_latest_version_seen(amends: Amends, database_url: str) -> None:
+    amends("start", "checkout", "--id", "a", "--version", "4")
+    amends("start", "checkout", "--id", "b")
+    assert ask(database_url, "SELECT version FROM amends.sagas WHERE id = 'b'") == [(4,)]
+
+
+def test_start_with_the_code_checks_the_input_and_takes_its_version(amends: Amends, database_url: str) -> None:
+    where = "tests.unit.client.app_of_sagas:app"
+    code, _, said = amends("start", "hello", "--json", '{"x": 1}', "--app", where)
+    assert code == exits.REFUSED
+    assert "this is no input for hello" in said
+    assert amends("start", "hello", "--json", '"Ada"', "--app", where, "--id", "h")[0] == exits.OK
+    assert ask(database_url, "SELECT input FROM amends.sagas") == [('"Ada"',)]
+    code, _, said = amends("start", "goodbye", "--app", where)
+    assert (code, "has no saga goodbye" in said) == (exits.REFUSED, True)
+
+
+def test_start_again_says_so_and_another_input_is_refused(amends: Amends) -> None:
+    amends("start", "checkout", "--json", "1", "--id", "order-7")
+    assert "was there already" in amends("start", "checkout", "--json", "1", "--id", "order-7")[2]
+    code, out, said = amends("start", "checkout", "--json", "2", "--id", "order-7")
+    assert (code, out) == (exits.REFUSED, "")
+    assert "amends show order-7" in said
+    code, out, _ = amends("--json", "start", "checkout", "--json", "1", "--id", "order-7")
+    assert json.loads(out) == {"id": "order-7", "created": False}
+
+
+def test_start_and_wait_prints_the_result(amends: Amends, database_url: str) -> None:
+    amends("start", "checkout", "--json", "1", "--id", "order-7")
+    ended(database_url, "order-7", "completed", result={"n": 3})
+    assert json.loads(amends("start", "checkout", "--json", "1", "--id", "order-7", "--wait")[1]) == {"n": 3}
+    amends("start", "checkout", "--json", "1", "--id", "order-8")
+    ended(database_url, "order-8", "cancelled")
+    code, _, said = amends("start", "checkout", "--json", "1", "--id", "order-8", "--wait")
+    assert (code, "order-8 cancelled" in said) == (exits.SAGA_FAILED, True)
+
+
+def test_ls_filters(amends: Amends, database_url: str) -> None:
+    for name in ("a", "b", "c"):
+        amends("start", "checkout" if name != "c" else "dispatch", "--id", name)
+    ended(database_url, "b", "completed")
+    assert [row["id"] for row in json.loads(amends("ls", "--json")[1])] == ["c", "b", "a"]
+    assert [row["id"] for row in json.loads(amends("ls", "--status", "completed", "--json")[1])] == ["b"]
+    assert [row["id"] for row in json.loads(amends("ls", "--type", "dispatch", "--json")[1])] == ["c"]
+    assert len(json.loads(amends("ls", "--limit", "1", "--json")[1])) == 1
+    lines = amends("ls")[1].splitlines()
+    assert lines[0].split() == ["id", "type", "status", "started", "ended", "error"]
+    assert len(lines) == 4
+    assert amends("ls", "--status", "happy")[0] == exits.USAGE
+
+
+def test_show_tells_the_whole(amends: Amends, database_url: str) -> None:
+    amends("start", "checkout", "--json", '{"order_id": "7"}', "--id", "order-7")
+    journaled(
+        database_url,
+        "order-7",
+        [STARTED, {"op": "set", "seq": 0, "key": "status", "value": "new"}, {**CALL, "seq": 1}],
+    )
+    code, out, _ = amends("show", "order-7")
+    assert code == exits.OK
+    assert "waits for    call ReserveStock" in out
+    assert 'set status = "new"; call #1 ReserveStock' in out
+    shown = json.loads(amends("show", "order-7", "--json")[1])
+    assert shown["saga"]["id"] == "order-7"
+    assert shown["waiting_for"] == ["call ReserveStock"]
+    assert shown["journal"][0]["body"][0]["in"] == "started"
+
+
+def test_trace_draws_the_tree_with_takeovers(amends: Amends, database_url: str) -> None:
+    amends("start", "checkout", "--id", "order-7")
+    journaled(database_url, "order-7", [STARTED, CALL])
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "WITH w AS (INSERT INTO amends.workers (worker, name, pid) VALUES (gen_random_uuid(), 'host-2', 1)"
+            " RETURNING worker) UPDATE amends.shards SET epoch = epoch + 1, worker = (SELECT worker FROM w)"
+        )
+        connection.execute("UPDATE amends.shards SET batch_no = batch_no + 1")  # a batch is no takeover
+    lines = amends("trace", "order-7")[1].splitlines()
+    assert lines[0].startswith("checkout order-7  queued")
+    assert sum("taken over" in line for line in lines) == 1
+    assert any("#0 call ReserveStock -> stock  open" in line for line in lines)
+    tree = json.loads(amends("trace", "order-7", "--json")[1])
+    assert {child["title"] for child in tree["children"]} == {"#0 call ReserveStock -> stock", "taken over"}
+
+
+def test_watch_ends_with_the_saga(amends: Amends, database_url: str) -> None:
+    amends("start", "checkout", "--id", "order-7")
+    journaled(
+        database_url, "order-7", [STARTED, CALL], [{**STARTED, "in": "timer"}, {"op": "finish", "name": "failed"}]
+    )
+    ended(database_url, "order-7", "failed", problem={"kind": "failure", "type": "NoStock", "text": "NoStock()"})
+    code, out, _ = amends("watch", "order-7")
+    assert code == exits.SAGA_FAILED
+    assert [line.split()[0] for line in out.splitlines()] == ["0", "1"]
+    rows = [json.loads(line) for line in amends("watch", "order-7", "--json")[1].splitlines()]
+    assert rows[-1] == {"status": "failed"}
+
+
+def test_stuck_lists_those_that_wait_for_a_person(amends: Amends, database_url: str) -> None:
+    assert amends("stuck")[1:] == ("", "nothing is stuck\n")
+    amends("start", "checkout", "--id", "order-7")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("UPDATE amends.sagas SET status = 'stuck'")
+    code, out, said = amends("stuck")
+    assert (code, "order-7" in out, "amends skip ID" in said) == (exits.OK, True, True)
+
+
+def test_verbs_say_that_nobody_has_read_them(amends: Amends, database_url: str) -> None:
+    amends("start", "checkout", "--id", "order-7")
+    assert "amends doctor" in amends("cancel", "order-7")[2]
+    assert amends("skip", "order-7")[0] == exits.USAGE  # a note is wanted
+    row = json.loads(amends("skip", "order-7", "--note", "by hand", "--json")[1])
+    assert (row["verb"], row["note"], row["outcome"]) == ("skip", "by hand", None)
+    assert ask(database_url, "SELECT verb FROM amends.verbs ORDER BY verb_no") == [("cancel",), ("skip",)]
+    assert amends("cancel", "order-8")[0] == exits.NOT_FOUND
+
+
+def test_send_by_schema_file(amends: Amends, database_url: str, tmp_path: Path) -> None:
+    write_schemas(tmp_path / "schemas", [Settled])
+    code, _, said = amends("send", "order-7", "Unheard", "{}")
+    assert (code, "AMENDS_SCHEMAS_DIR" in said) == (exits.REFUSED, True)
+    assert amends("send", "order-7", "TestSettled", '{"reference": "r"}', "--channel", "card")[0] == exits.OK
+    [(type_, channel, payload)] = ask(database_url, "SELECT type, channel, payload FROM amends.outbox")
+    assert (type_, channel, avro.decode(payload)) == ("TestSettled", "card", {"reference": "r"})
+    assert amends("send", "order-7", "TestSettled", '{"reference": 7}')[0] == exits.REFUSED
+
+
+def test_doctor_finds_what_is_not_running(amends: Amends) -> None:
+    code, out, _ = amends("doctor")
+    assert code == exits.UNHEALTHY
+    assert "bad      relay: never ran" in out
+    assert "warning  Kafka: not asked" in out
+    levels = {row["subject"]: row["level"] for row in json.loads(amends("doctor", "--json")[1])}
+    assert levels["tables"] == "ok"
+
+
+def test_doctor_looks_at_kafka(
+    amends: Amends, monkeypatch: pytest.MonkeyPatch, kafka_bootstrap_servers: str, topic_prefix: str, database_url: str
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka_bootstrap_servers)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("UPDATE amends.topics SET topic = %s", [f"{topic_prefix}sagas"])
+    out = amends("doctor")[1]
+    assert f"ok       Kafka {kafka_bootstrap_servers}: 3.7 or later" in out
+    assert f"bad      topic {topic_prefix}sagas: is not in Kafka" in out
+
+
+def test_migrate_makes_the_topics_of_what_is_imported(
+    make_database: Callable[[], str],
+    amends: Amends,
+    monkeypatch: pytest.MonkeyPatch,
+    kafka_bootstrap_servers: str,
+    topic_prefix: str,
+) -> None:
+    from orchestrator.contracts import Command
+
+    class AskOfTestCli(Command[str], service="answers"):
+        pass
+
+    url = make_database()
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka_bootstrap_servers)
+    monkeypatch.setenv("AMENDS_TOPIC_PREFIX", topic_prefix)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA amends CASCADE")
+    assert amends("migrate", "tests.unit.client.app_of_sagas:app", "--shards", "2")[0] == exits.OK
+    rows = {
+        topic.removeprefix(topic_prefix): (partitions, topic_id)
+        for topic, partitions, topic_id in ask(url, "SELECT topic, partitions, topic_id FROM amends.topics")
+    }
+    assert rows["sagas"][0] == 2
+    assert rows["answers.commands"][0] == 4
+    assert all(topic_id for _, topic_id in rows.values())
+
+
+def test_outbox_free_lists_and_asks(amends: Amends, database_url: str) -> None:
+    assert "nothing is parked" in amends("outbox-free")[2]
+    amends("start", "checkout", "--id", "order-7")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO amends.outbox_dead SELECT o.*, 'key', 'too large' FROM amends.outbox o")
+    assert "too large" in amends("outbox-free")[1]
+    assert "1 rows are to be sent again" in amends("outbox-free", "--topic", "sagas", "--key", "order-7")[2]
+    assert ask(database_url, "SELECT redrive_at IS NOT NULL FROM amends.outbox_dead") == [(True,)]

@@ -1,0 +1,149 @@
+"""Several databases in one process; mode external beside another reader; what is written to Kafka, byte for byte."""
+
+import struct
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from psycopg import pq
+from psycopg.conninfo import make_conninfo
+
+from outbox_relay import Row, outbox
+from tests.deadlines import deadline, eventually
+from tests.integration.relay.outboxes import Place, process, reading, relay, row, running
+
+STATE = {"cdc": "streaming", "polling": "polling"}
+
+
+def test_one_process_serves_several_databases(make_place: Callable[[], Place]) -> None:
+    places = [make_place() for _ in range(3)]
+    topic = places[0].topic("numbers")
+    with reading(places[0], topic) as reader, process("cdc", "all", *places) as relays:
+        for n, place in enumerate(places):
+            place.tell(topic)
+            place.add(row(topic, f"of-{n}", b"0"))
+            place.await_state("streaming")
+            place.add(row(topic, f"of-{n}", b"1"))
+        reader.await_numbers({f"of-{n}": 2 for n in range(3)})
+        for place in places:
+            place.await_empty()
+        relays.stop()
+
+
+@pytest.mark.parametrize("mode", ["cdc", "polling"])
+def test_the_bytes_are_those_of_debezium(place: Place, mode: str) -> None:
+    """As read from Debezium 3.6.1's router: text, id first, a NULL column is a header with a null value."""
+    topic = place.topic("bytes")
+    headers = {"kind": "reply", "saga_id": "order-1 é", "attempt": "2", "reply_to": "sagas/3"}
+    with reading(place, topic) as reader, running(relay(place, mode)), place.connect() as connection:
+        place.await_state(STATE[mode])
+        given = str(uuid.uuid4())
+        sent = Row(topic=topic, key="k-é", type="Charged", payload=b"\x00\x01 bytes", headers=headers, id=given)
+        assert outbox.add(connection, sent) == uuid.UUID(given)
+        outbox.add(connection, Row(topic=topic, key="", type="T", payload=b"", partition=1))
+        stamp = connection.execute(
+            'SELECT floor(extract(epoch FROM "timestamp") * 1000)::bigint FROM amends.outbox_sent UNION ALL '
+            'SELECT floor(extract(epoch FROM "timestamp") * 1000)::bigint FROM amends.outbox ORDER BY 1'
+        ).fetchall()
+        reader.await_values([b"\x00\x01 bytes", b""])
+    first, second = sorted(reader.messages, key=lambda m: m.value() == b"")
+    assert (first.key(), first.value(), first.timestamp()[1]) == ("k-é".encode(), b"\x00\x01 bytes", stamp[0][0])
+    assert first.headers() == [
+        ("id", given.encode()),
+        ("type", b"Charged"),
+        ("seq", b"1"),
+        ("kind", b"reply"),
+        ("saga_id", "order-1 é".encode()),
+        ("operation_key", None),
+        ("attempt", b"2"),
+        ("reply_to", b"sagas/3"),
+        ("outcome", None),
+        ("nonce", None),
+        ("expires_at", None),
+        ("channel", None),
+        ("traceparent", None),
+    ]
+    assert (second.key(), second.value(), second.partition()) == (b"", b"", 1)
+
+
+class OtherReader:
+    """What Debezium (or pg_recvlogical) does with its slot: reads the stream, and confirms when it is told to."""
+
+    def __init__(self, place: Place, slot: str) -> None:
+        self._pg = pq.PGconn.connect(make_conninfo(place.url, replication="database").encode())
+        self._run(f"CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput", pq.ExecStatus.TUPLES_OK)
+        options = "proto_version '1', publication_names 'amends_outbox'"
+        self._run(f"START_REPLICATION SLOT {slot} LOGICAL 0/0 ({options})", pq.ExecStatus.COPY_BOTH)
+        self.inserts = 0
+        self._end = 0
+
+    def _run(self, command: str, status: pq.ExecStatus) -> None:
+        result = self._pg.exec_(command.encode())
+        assert result.status == status, self._pg.error_message
+
+    def read(self) -> int:
+        self._pg.consume_input()
+        while (got := self._pg.get_copy_data(1))[0] > 0:
+            data = bytes(got[1])
+            if data[:1] == b"w" and data[25:26] == b"I":
+                self.inserts += 1
+            elif data[:1] == b"w" and data[25:26] == b"C":
+                self._end = struct.unpack_from(">Q", data, 35)[0]
+            elif data[:1] == b"k":  # all that was committed before has been told
+                self._end = max(self._end, struct.unpack_from(">Q", data, 1)[0])
+        return self.inserts
+
+    def confirm(self) -> None:
+        """All that was read so far: the place of the last keepalive too, or the last rows would wait for later ones."""
+        self.read()
+        self._pg.put_copy_data(struct.pack(">cQQQqB", b"r", self._end, self._end, self._end, 0, 0))
+        self._pg.flush()
+
+    def close(self) -> None:
+        self._pg.finish()
+
+
+@contextmanager
+def other_reader(place: Place, slot: str) -> Iterator[OtherReader]:
+    reader = OtherReader(place, slot)
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def test_external_deletes_what_the_other_reader_has_confirmed_and_nothing_else(place: Place) -> None:
+    topic = place.topic("numbers")
+    slot = f"other_{uuid.uuid4().hex[:8]}"
+    with other_reader(place, slot) as other, running(relay(place, "external", external_slot=slot)):
+        place.await_state("external")
+        place.add(*(row(topic, "k", b"%d" % n) for n in range(5)), row(topic, "k", b"5", kind="event"))
+        eventually(lambda: other.read() == 6, 10, "the other reader has been told")
+        eventually(lambda: place.lease()[3].get("noted") == 6, 10, "the janitor has noted the rows")
+        settled = time.monotonic() + deadline(1.5)
+        eventually(lambda: place.count() != 6 or time.monotonic() > settled, 5, "some rounds of the janitor")
+        assert place.count() == 6
+        with psycopg.connect(place.url) as late:
+            # A transaction that is open while the rest is confirmed: its row has a smaller number than later ones.
+            outbox.add(late, row(topic, "late", b"0"))
+            place.add(row(topic, "k", b"6"))
+            eventually(lambda: other.read() == 7, 10, "told")
+            eventually(lambda: other.confirm() or place.count() == 0, 10, "confirmed rows are deleted")
+        eventually(lambda: other.read() == 8, 10, "told of the late one")
+        wait_until = time.monotonic() + deadline(1.5)
+        eventually(lambda: place.count() != 1 or time.monotonic() > wait_until, 5, "some rounds of the janitor")
+        assert place.count() == 1
+        eventually(lambda: other.confirm() or place.count() == 0, 10, "the late one is deleted when it is confirmed")
+        assert place.count("outbox_sent", "kind = 'event' AND topic_id IS NOT NULL") == 1
+
+
+def test_external_without_its_slot_deletes_nothing_and_says_so(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    topic = place.topic("numbers")
+    with running(relay(place, "external", external_slot="nobody")):
+        place.await_state("external")
+        place.add(row(topic, "k", b"0"))
+        eventually(lambda: "no usable replication slot 'nobody'" in caplog.text, 10, "it says so")
+    assert place.count() == 1

@@ -1,0 +1,116 @@
+"""The slot is only a doorbell: dropped, cut or slow to be born, nothing is missed and nothing waits for it."""
+
+import psycopg
+
+from outbox_relay import slot
+from tests.deadlines import eventually
+from tests.integration.relay.outboxes import Place, Writers, reading, relay, row, running, wait
+
+
+def drop_by_force(place: Place) -> None:
+    with place.connect() as connection:
+        name = slot.name_of(connection)
+        connection.execute(slot.END_READER, [name])
+        eventually(lambda: slot.drop(connection, name), 10, "the slot is dropped")
+
+
+def test_a_slot_that_is_dropped_under_the_relay_is_made_again(place: Place) -> None:
+    topic = place.topic("numbers")
+    writers = Writers(place, topic, 3)
+    with reading(place, topic) as reader, running(relay(place)):
+        place.await_state("streaming")
+        with writers.running():
+            wait(1)
+            drop_by_force(place)
+            wait(1)
+            eventually(lambda: (place.slot() or (None, None))[1], 30, "there is a new slot, and it is read")
+            place.await_state("streaming")
+            wait(1)
+            reader.await_numbers(writers.finish())
+            place.await_empty()
+            assert reader.doubles == 0
+
+
+def test_a_slot_that_is_dropped_between_two_relays_loses_nothing(place: Place) -> None:
+    topic = place.topic("numbers")
+    with running(relay(place)):
+        place.await_state("streaming")
+    place.add(row(topic, "k", b"0"))
+    with place.connect() as connection:
+        assert slot.drop(connection)
+    place.add(row(topic, "k", b"1"))
+    with reading(place, topic) as reader, running(relay(place)):
+        place.await_state("streaming")
+        place.add(row(topic, "k", b"2"))
+        reader.await_numbers({"k": 3})
+        place.await_empty()
+        assert reader.doubles == 0
+
+
+def test_rows_are_polled_while_an_open_transaction_holds_up_the_birth_of_the_slot(place: Place) -> None:
+    topic = place.topic("numbers")
+    with psycopg.connect(place.url) as open_one, reading(place, topic) as reader:
+        open_one.execute("SELECT pg_current_xact_id()")
+        with running(relay(place)):
+            place.await_state("polling")
+            place.add(row(topic, "k", b"0"))
+            reader.await_numbers({"k": 1})
+            eventually(lambda: "waits" in (place.lease()[3].get("slot") or ""), 10, "it says what it waits for")
+            open_one.commit()
+            place.await_state("streaming")
+            place.add(row(topic, "k", b"1"))
+            reader.await_numbers({"k": 2})
+            place.await_empty()
+            assert reader.doubles == 0
+
+
+def test_a_stream_that_is_cut_goes_on_without_a_double(place: Place) -> None:
+    topic = place.topic("numbers")
+    writers = Writers(place, topic, 3)
+    with reading(place, topic) as reader, running(relay(place)):
+        place.await_state("streaming")
+        with writers.running(), place.connect() as connection:
+            for _ in range(3):
+                wait(0.7)
+                connection.execute(slot.END_READER, [slot.name_of(connection)])
+            place.await_state("streaming", 30)
+            reader.await_numbers(writers.finish())
+            place.await_empty()
+            assert reader.doubles == 0
+
+
+def test_every_session_of_the_relay_may_be_cut(place: Place) -> None:
+    topic = place.topic("numbers")
+    writers = Writers(place, topic, 3)
+    with reading(place, topic) as reader, running(relay(place)):
+        place.await_state("streaming")
+        with writers.running(), place.connect() as connection:
+            for _ in range(3):
+                wait(0.7)
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE application_name LIKE 'amends relay:%' AND datname = current_database()"
+                )
+            reader.await_numbers(writers.finish())
+            place.await_empty()
+
+
+def test_the_wal_that_the_slot_keeps_stays_small_while_rows_pass(place: Place) -> None:
+    topic = place.topic("numbers")
+    with running(relay(place)):
+        place.await_state("streaming")
+        with place.connect() as connection:
+            connection.execute("CREATE TABLE noise (x text)")
+            place.add(*(row(topic, f"k{n}", b"0") for n in range(200)))
+            connection.execute("INSERT INTO noise SELECT repeat(md5(n::text), 100) FROM generate_series(1, 5000) n")
+            place.await_empty()
+            end = connection.execute("SELECT pg_current_wal_lsn()").fetchone()[0]
+            eventually(
+                lambda: connection.execute(
+                    "SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots "
+                    "WHERE database = current_database()",
+                    [end],
+                ).fetchone()[0],
+                15,
+                "the slot is confirmed past WAL that has none of our rows",
+            )
