@@ -43,7 +43,8 @@ def migrate(
 ) -> None:
     """Migrate the `parts` of the database. Safe to repeat; nothing is changed in it if this raises.
 
-    With the part `engine` it makes the secret of the nonces, the shard rows and the topic `sagas` with one partition a
+    Migrate the orchestrator's database first: a service's learns from Kafka how many partitions `sagas` has. With the
+    part `engine` it makes the secret of the nonces, the shard rows and the topic `sagas` with one partition a
     shard; `shards` None: as many as there are, 8 in a new database. `topics` (full names -> partitions) are those that
     can be written to from here, as `Topics.needed` lists them. With `kafka_bootstrap_servers` they are created in Kafka
     where missing, and their real partition counts are registered; without, the given counts are believed.
@@ -56,9 +57,11 @@ def migrate(
             _upgrade(connection, chosen)
             driver = _psycopg_connection(connection)
             needed = dict(topics or {})
+            sagas = Topics(topic_prefix).sagas
             if "engine" in chosen:
-                sagas = Topics(topic_prefix).sagas
                 needed[sagas] = fill_installation(driver, shards, sagas)
+            elif (partitions := _partitions_in_kafka(sagas, kafka_bootstrap_servers)) is not None:
+                needed[sagas] = partitions  # a service answers there, a client starts sagas there
             if needed:
                 found = _found_topics(needed, kafka_bootstrap_servers)
                 driver.execute(topics_table.UPSERT, topics_table.upsert_params(found))
@@ -158,6 +161,15 @@ def _psycopg_connection(connection: Connection) -> "psycopg.Connection[tuple[obj
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
     return driver
+
+
+def _partitions_in_kafka(topic: str, kafka_bootstrap_servers: str) -> int | None:
+    """None: nobody has made it, or nobody says where Kafka is."""
+    if not kafka_bootstrap_servers:
+        return None
+    from orchestrator.messaging.kafka_admin import Admin
+
+    return Admin(kafka_bootstrap_servers).partitions([topic]).get(topic)
 
 
 def _found_topics(needed: Mapping[str, int], kafka_bootstrap_servers: str) -> dict[str, Topic]:

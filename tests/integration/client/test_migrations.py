@@ -90,3 +90,20 @@ def test_the_printed_script_makes_the_same_tables(make_database: Callable[[], st
 def test_an_unreachable_server_is_named_with_what_to_type() -> None:
     with pytest.raises(DependencyError, match=r"not reachable.*amends doctor"):
         migrate("postgresql://127.0.0.1:9/none")
+
+
+def test_a_service_learns_of_the_sagas_topic_that_it_answers_to(
+    make_database: Callable[[], str], kafka_bootstrap_servers: str, topic_prefix: str
+) -> None:
+    orchestrator, service = make_database(), make_database()
+    for url, part, shards in ((orchestrator, "engine", 3), (service, "participant", None)):
+        migrate(
+            url,
+            parts=[part],  # type: ignore[list-item]
+            shards=shards,
+            topic_prefix=topic_prefix,
+            kafka_bootstrap_servers=kafka_bootstrap_servers,
+        )
+    with psycopg.connect(service) as connection:
+        rows = connection.execute("SELECT topic, partitions FROM amends.topics").fetchall()
+    assert rows == [(f"{topic_prefix}sagas", 3)]
