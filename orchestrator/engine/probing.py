@@ -2,7 +2,8 @@
 
 After an unclean end the new owner notes, for a while, whose turns it is about to run, before it runs them. If it dies
 as well, its successor finds the note: the sagas on it run alone from then on, each noted by itself; and a saga that
-is found noted alone is quarantined. The note goes with the commit of those turns: who is killed later finds none. So one bad saga costs three processes at most, however large the batches are.
+is found noted alone is quarantined. The note goes with the commit of those turns, so that a process which is killed
+from outside hardly ever leaves one. One bad saga costs three processes at most, however large the batches are.
 """
 
 import time
