@@ -243,6 +243,7 @@ def test_results_are_checked_where_they_are_made() -> None:
         return [value]
 
     assert result_json(gives, [1]) == [1]
+    assert result_json(undeclared, object()) is None  # an undo
     for wrong in (["one"], "text", [float("nan")]):
         try:
             result_json(gives, wrong)
