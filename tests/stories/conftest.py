@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from orchestrator.local.stack import Stack
+from orchestrator.migrations.migrate import migrate as migrate_all
 from orchestrator.participant import Participant
 from tests import servers
 from tests.integration.participant.conftest import migrate
@@ -67,3 +68,17 @@ def by_steps(inbox_url: str) -> Callable[[Participant[Any]], AbstractAsyncContex
             yield steps
 
     return run
+
+
+def migrate_engine(url: str) -> None:
+    migrate_all(url, shards=2)
+
+
+@pytest.fixture
+def shards(stack: Stack) -> Iterator[psycopg.Connection[Any]]:
+    """The orchestrator's tables with two shards that nobody owns."""
+    template = servers.create_template(stack.database_url, "story-engine", migrate_engine)
+    url = servers.create_database(stack.database_url, template)
+    with psycopg.connect(url, autocommit=True) as connection:
+        yield connection
+    servers.drop_databases(stack.database_url, servers.database_name(url))
