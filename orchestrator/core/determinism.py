@@ -15,6 +15,7 @@ import os
 import sys
 import textwrap
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -65,7 +66,7 @@ _REFUSED_EVENTS = frozenset(
     )
 )
 # Reading source or bytecode of modules is no I/O of the saga's: imports, tracebacks, log handlers that open late.
-_READERS = (linecache.__file__, logging.__file__, "<frozen importlib")
+_READERS = (linecache.__file__, traceback.__file__, logging.__file__, "<frozen importlib")
 
 
 def check(function: Callable[..., Any]) -> None:

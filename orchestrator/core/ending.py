@@ -1,6 +1,7 @@
 """How a saga ends: what is open is settled, what must be is undone, only then it is finished (rules 4, 6, 10, 11)."""
 
 import asyncio
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,7 +85,7 @@ class Ending:
                 return values.to_json(self.saga_type.result_type, main.result()), None
             except PayloadError as unkept:
                 error = unkept
-        return None, problem_of(_single(error))
+        return None, _repeatable(problem_of(_single(error)))
 
     def _refuse_forgotten_awaits(self) -> None:
         for unbegun in self.st.unbegun.values():
@@ -241,6 +242,11 @@ class FunctionRaised:
 
     def skip(self, note: str) -> None:
         """Never: see why_not."""
+
+
+def _repeatable(problem: Problem) -> Problem:
+    """Texts of errors like to show addresses, which a replay would take for a change of the code."""
+    return replace(problem, text=re.sub(r"\b0x[0-9a-fA-F]{4,}\b", "0x…", problem.text))
 
 
 def _short(problem: Problem) -> str:

@@ -1,5 +1,6 @@
-"""When had a command left the outbox? Patience with a call counts from there (rules 2 and 9), and the ack leaves no trace:
-the relay deletes the row.
+"""When had a command left the outbox? Patience with a call counts from there (rules 2 and 9).
+
+The ack itself leaves no trace: the relay deletes the row.
 
 What is looked at is the oldest row, several times a second: all that was written before it has left. Only the times in
 which that lagged are kept; a command that was written in between left when it was written, give or take PROMPT_US.
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 
 LOOK_EVERY_US = 200_000
 PROMPT_US = 500_000
-LAGS_MAX = 4_096  # the oldest are forgotten: 4,096 lagging looks are a quarter of an hour of a relay that is always late
+LAGS_MAX = 4_096  # the oldest are forgotten: a quarter of an hour of looks at a relay that is always late
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 1. Its shard has been read up to the end offset observed after it fell due: a reply that lies there comes first.
 2. The outbox is healthy: while rows lie there for seconds, nobody could have answered them.
 3. Its command has left the outbox. One that has not was not sent: patience begins anew, no attempt is burnt.
-4. Patience with a call begins when its command had left the outbox, and again at the claim and at the outbox's recovery:
-   what happened before left no trace.
+4. Patience with a call begins when its command had left the outbox, and again at the claim and at the outbox's
+   recovery: what happened before left no trace.
 """
 
 from collections.abc import Callable

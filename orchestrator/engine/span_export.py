@@ -139,8 +139,7 @@ class SpanExport:
                 span_queue.unlock(connection, shard)
 
     def _refused(self, connection: psycopg.Connection[Any], waiting: span_queue.Waiting) -> None:
-        """They are derived again the next time: what was told is ahead of the queue."""
-        self._spans.forget()
+        """They stay in the queue, up to a limit, and are derived again the next time."""
         count = waiting.last - waiting.first + 1
         log.warning("the collector did not take the spans of shard %s; about %s batches wait", waiting.shard, count)
         if count > limits.SPAN_BATCHES_WAITING_MAX:

@@ -41,7 +41,7 @@ class _Wanted:
 
     @property
     def first(self) -> int:
-        return min(self.epochs)
+        return min((pos for pos in self.epochs if pos != span_queue.END_UNSEEN), default=_LAST_POSITION)
 
     @property
     def last(self) -> int:
@@ -57,7 +57,7 @@ class Spans:
         self._takeovers: dict[int, tuple[int, list[Takeover]]] = {}
 
     def forget(self) -> None:
-        """The next spans are derived from the journal alone: they are told again, or the database is another one."""
+        """The next spans are derived from the journal alone: the database may be another one."""
         self._told.clear()
         self._takeovers.clear()
 
@@ -89,7 +89,7 @@ class Spans:
         missing = []
         for saga_no, of_saga in wanted.items():
             told = self._told.pop(saga_no, None)
-            if told is not None and (of_saga.first == span_queue.END_UNSEEN or told.next_pos <= of_saga.first):
+            if told is not None and told.next_pos <= of_saga.first:
                 found[saga_no] = told
             else:
                 missing.append(saga_no)

@@ -33,6 +33,9 @@ from orchestrator.participant.waiting import all_ended
 from orchestrator.problems import Problem
 
 CALLS_WAITING_MAX = 500  # more are left in Kafka
+_LEAVING = Problem(
+    kind="transient", type="Leaving", text="this process is being stopped", effect="none", retry_after_s=0.1
+)
 RENEW_S = 1.0  # how often calls that wait for a place move their deadline on: well below HOLD_SLACK_S
 
 
@@ -78,7 +81,13 @@ class Calls:
         task.add_done_callback(self._done)
 
     async def drain(self, seconds: float) -> None:
-        """Let calls end; those that take longer are given up, and the next scan of their rows finds out."""
+        """Let calls end; those that take longer are given up, and the next scan of their rows finds out.
+
+        Calls that have no place yet are not made: whoever asked may ask another process.
+        """
+        for mark, call in list(self._waiting.items()):
+            del self._waiting[mark]
+            self._ended(Ended(call, _not_made(call, _LEAVING)))
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=seconds)
         await all_ended(list(self._tasks))
@@ -113,11 +122,12 @@ class Calls:
         mark = (call.key, call.run)
         try:
             async with self._alone(call.key), self._bulkheads.place(call.handler, call.options.concurrency):
-                call = self._waiting.pop(mark)
-                outcome = await self._guarded(call)
+                if (waited := self._waiting.pop(mark, None)) is None:
+                    return
+                outcome = await self._guarded(waited)
         finally:
             self._waiting.pop(mark, None)
-        self._ended(Ended(call, outcome))
+        self._ended(Ended(waited, outcome))
 
     @asynccontextmanager
     async def _alone(self, key: str) -> AsyncIterator[None]:
@@ -180,6 +190,11 @@ def _refused(call: Call, refused: Refused) -> Outcome:
     problem = Problem(
         kind="transient", type="BreakerOpen", text=str(refused), effect="none", retry_after_s=refused.retry_after_s
     )
+    return _not_made(call, problem)
+
+
+def _not_made(call: Call, problem: Problem) -> Outcome:
+    """Nobody was called."""
     match call.kind:
         case "do":
             return Postponed(problem=problem)

@@ -48,19 +48,18 @@ async def apply_command(unit: Unit, request: CommandRequest, verdict: Exception 
     if _is_parked(unit, entry, request, request.handler):
         return
     event = _command_event(unit, entry, request)
-    after, action = unit.decide(entry, event)
+    after, action = unit.decide(entry, event, **_address(entry, request), attempt=max(entry.attempt, request.attempt))
     match action:
         case "run":
-            after = replace(_asked(after, request), attempt=request.attempt)
             await _run(unit, after, request, request.handler, request.command, verdict)
         case "wait":
-            unit.put(replace(_asked(after, request), attempt=max(after.attempt, request.attempt)))
+            unit.put(after)
         case "answer" if entry.state == "absent":
             expired = Problem(
                 kind="error", type="Expired", text=f"not begun: it expired at {request.expires_at:%Y-%m-%d %H:%M:%S %Z}"
             )
             expired = replace(expired, effect="unknown" if after.row.in_doubt else "none")
-            after = unit.put(local.with_problem(replace(after, attempt=request.attempt), expired))
+            after = unit.put(local.with_problem(after, expired))
             unit.send(stored_answer(after, request.attempt))
         case _:
             unit.send(stored_answer(_asked(entry, request), request.attempt))
@@ -158,13 +157,16 @@ def _entry(unit: Unit, request: CommandRequest | UndoRequest) -> Entry:
 
 
 def _asked(entry: Entry, request: CommandRequest | UndoRequest) -> Entry:
+    return replace(entry, **_address(entry, request))
+
+
+def _address(entry: Entry, request: CommandRequest | UndoRequest) -> dict[str, Any]:
     """The row knows where the newest answer goes, and until when something old can come."""
-    return replace(
-        entry,
-        reply_to=request.reply_to,
-        nonce=request.nonce,
-        expires_at=max(entry.expires_at, request.expires_at),
-    )
+    return {
+        "reply_to": request.reply_to,
+        "nonce": request.nonce,
+        "expires_at": max(entry.expires_at, request.expires_at),
+    }
 
 
 def _conflicts(entry: Entry, request: CommandRequest | UndoRequest) -> bool:

@@ -5,6 +5,8 @@ Declaring only collects; `Participant.check` says before the first message wheth
 
 import inspect
 import logging
+import types
+import typing
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -260,7 +262,9 @@ class Participant(Generic[_D]):
                     f"{_where(handler.function)} has no undo. Write one (@{handler.function.__name__}.undo), or say "
                     f"class {command.__name__}(…, undo=False) if there is nothing to take back"
                 )
-            if isinstance(handler, ExternalHandler) and handler.lookup is None and handler.options.in_doubt != "pin":
+            if handler.lookup is not None:
+                _check_lookup(command, handler.lookup)
+            elif isinstance(handler, ExternalHandler) and handler.options.in_doubt != "pin":
                 _LOG.warning(
                     "%s: %s calls out without lookup= and without in_doubt='pin': if the other side does not honour "
                     "ctx.key as an idempotency key, this effect can be doubled",
@@ -290,6 +294,21 @@ class Participant(Generic[_D]):
 
 
 _T = TypeVar("_T")
+
+
+def _check_lookup(command: type[Command[Any]], lookup: _Function) -> None:
+    """It answers with the command's reply, or None. Without an annotation there is nothing to hold it to."""
+    try:
+        answers = typing.get_type_hints(lookup).get("return", Any)
+    except NameError:
+        return  # imported for type checkers only, which have looked at it
+    found = [tp for tp in typing.get_args(answers) or (answers,) if tp not in (None, type(None))]
+    if typing.get_origin(answers) in (typing.Union, types.UnionType) and answers is not Any:
+        wanted = reply_type(command)
+        if [tp for tp in (typing.get_args(wanted) or (wanted,)) if tp not in (None, type(None))] != found:
+            raise DefinitionError(
+                f"{_where(lookup)}: the lookup of {command.__name__} answers {answers}, its reply is {wanted}"
+            )
 
 
 def _once(before: object, value: _T, what: str) -> _T:

@@ -120,7 +120,8 @@ async def note(
         if request.event_id in first:
             continue
         first[request.event_id] = request
-        waits[request.event_id] = wait or request.handler.options is not None or (request.topic, request.key) in blocked
+        outside = request.handler.options is not None or request.event is None
+        waits[request.event_id] = wait or outside or (request.topic, request.key) in blocked
         if waits[request.event_id]:
             blocked.add((request.topic, request.key))
     rows = list(first.values())

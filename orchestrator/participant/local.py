@@ -46,9 +46,10 @@ async def run_command(
                 expires_at=request.expires_at,
             )
         traceparent = spans.traceparent()
-    after, _ = unit.decide(entry, "succeeded")
     reply = encoded_reply(handler, value)
-    after = unit.put(replace(after, reply=reply, recorded=True, problem=None, problem_type=None, problem_text=None))
+    no_problem = {"problem": None, "problem_type": None, "problem_text": None}
+    after, _ = unit.decide(entry, "succeeded", reply=reply, recorded=True, **no_problem)
+    unit.put(after)
     unit.send(answers.succeeded(after, request.attempt, traceparent=traceparent))
 
 

@@ -86,7 +86,7 @@ class EventRequest:
     type: str
     payload: bytes
     traceparent: str | None
-    event: Event
+    event: Event | None  # None: not readable here (yet)
     handler: EventHandler
     at: Envelope
 
@@ -114,7 +114,8 @@ def read(message: Envelope | Unreadable, participant: Participant[Any], event_to
         return _dead(message, None, headers, message.payload, message.error)
     try:
         return _read(message, participant, event_topics)
-    except (PayloadError, ValidationError, ValueError) as error:
+    except Exception as error:
+        # Whatever it is about this message that we can't read, the ones behind it must not wait for it.
         return dead(message, f"{type(error).__name__}: {error}")
 
 
@@ -171,7 +172,10 @@ def _event(message: Envelope, participant: Participant[Any]) -> EventRequest | N
     handler = participant.event_handlers.get(message.type)
     if handler is None:
         return None
-    value = avro.decode(message.payload)
+    try:
+        event = handler.event.model_validate_json(json.dumps(avro.decode(message.payload)))
+    except (PayloadError, ValidationError):
+        event = None  # Perhaps its sender was deployed first: it waits, and is parked if nothing changes.
     return EventRequest(
         event_id=message.id,
         topic=message.topic,
@@ -179,7 +183,7 @@ def _event(message: Envelope, participant: Participant[Any]) -> EventRequest | N
         type=message.type,
         payload=message.payload,
         traceparent=message.traceparent,
-        event=handler.event.model_validate_json(json.dumps(value)),
+        event=event,
         handler=handler,
         at=message,
     )
@@ -242,11 +246,15 @@ def _understood(
         return None, None, Problem(kind="transient", type="NoHandler", text=text, effect="none")
     try:
         return handler.command.model_validate_json(json.dumps(avro.decode(body))), handler, None
-    except avro.UnknownSchema as error:
-        # Whoever deploys the sender first: it is no use to give up before the receiver has followed.
-        return None, None, Problem(kind="transient", type="UnknownSchema", text=str(error), effect="none")
-    except (PayloadError, ValidationError) as error:
-        return None, None, Problem(kind="error", type=type(error).__name__, text=str(error)[:2000], effect="none")
+    except (avro.UnknownSchema, ValidationError) as error:
+        # A newer schema, a field that this version does not know: the sender was deployed first, the receiver follows.
+        return None, None, Problem(kind="transient", type=type(error).__name__, text=_short(error), effect="none")
+    except PayloadError as error:
+        return None, None, Problem(kind="error", type=type(error).__name__, text=_short(error), effect="none")
+
+
+def _short(error: Exception) -> str:
+    return str(error)[: limits.ERROR_TEXT_CHARS_MAX]
 
 
 def body_hash(type_: str, body: bytes, command: Command[Any] | None) -> bytes:

@@ -20,7 +20,7 @@ from orchestrator.messaging.kafka import GroupConsumer
 from orchestrator.messaging.kafka_admin import Admin
 from orchestrator.messaging.topics import Topics as TopicNames
 from orchestrator.participant.handlers import Participant
-from orchestrator.participant.process import Process
+from orchestrator.participant.process import DRAIN_S, Process
 from orchestrator.participant.service import LOG, Service
 from orchestrator.participant.waiting import all_ended, set_or_later
 
@@ -80,7 +80,8 @@ class Runner:
                 task.result()
         finally:
             stop.set()
-            await asyncio.gather(loop, return_exceptions=True)
+            await asyncio.wait([loop], timeout=DRAIN_S)
+            await all_ended([loop])  # It waits for a Postgres that is away: what it holds comes again from Kafka.
             await kafka.close()  # The others go on at once; what is out here ends meanwhile.
             await process.drain()
             await all_ended(background)

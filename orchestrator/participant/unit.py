@@ -78,10 +78,10 @@ class Unit:
         self._entries[entry.key] = self._changed[entry.key] = entry
         return entry
 
-    def decide(self, entry: Entry, event: InboxEvent) -> tuple[Entry, Action]:
-        """What the state machine says; the row is not changed yet. Raises InboxContradiction."""
+    def decide(self, entry: Entry, event: InboxEvent, **changes: Any) -> tuple[Entry, Action]:
+        """What the state machine says, and other changes; nothing is put yet. Raises InboxContradiction."""
         row, action = decide(entry.row, event)
-        return replace(entry, row=row), action
+        return replace(entry, row=row, **changes), action
 
     def send(self, *rows: Row) -> None:
         """Add to the outbox."""

@@ -55,7 +55,7 @@ class RequestWork:
             case SettledRequest():
                 apply_settled(unit, item)
             case EventRequest():
-                if unit.new_events.pop(item.event_id, True) is False:
+                if unit.new_events.pop(item.event_id, True) is False and item.event is not None:
                     await run_event(unit, item.handler, item.event, item.event_id, item.traceparent, item.topic)
             case DeadRequest():
                 LOG.error(

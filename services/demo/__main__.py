@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, LiteralString
@@ -141,6 +142,10 @@ async def interruptible(options: Options) -> int:
         return EXIT_INTERRUPTED
     except (AmendsError, ProcessEnded, RuntimeError) as error:
         say(f"the demo broke off: {error}")
+        return EXIT_BROKEN
+    except Exception:
+        # Python's own exit code for this is 1, which here says that money was lost.
+        traceback.print_exc()
         return EXIT_BROKEN
 
 

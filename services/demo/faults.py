@@ -18,7 +18,7 @@ from services.demo.shop import ORCHESTRATORS, Shop
 
 T = TypeVar("T")
 
-MOMENT_PATIENCE_S = 20.0
+MOMENT_PATIENCE_S = 30.0
 RECOVERY_PATIENCE_S = 20.0
 BETWEEN_LOOKS_S = 0.02
 SETTLE_S = 0.002  # a commit that was on its way to Postgres when its process froze

@@ -159,16 +159,14 @@ class Places:
 
     def stage_of(self, key: str) -> Stage | None:
         """The stage of one open call. None: it waits for its next attempt, or for a place in payments' bulkhead."""
-        if key in self.outbox:
-            return "command_in_outbox"
-        match self.inbox.get(key):
-            case None:
-                return "command_sent"
-            case "running" if key in self.gateway:
-                return "gateway_call_running"
+        match self.inbox.get(key):  # First, because a sent row stays in the outbox until the relay has deleted it.
+            case "running":
+                return "gateway_call_running" if key in self.gateway else None
             case "done" | "failed":
                 return "reply_unread"
-        return None
+            case None if key not in self.outbox:
+                return "command_sent"
+        return "command_in_outbox" if key in self.outbox else None
 
 
 def staged(sagas: Iterable[OpenSaga], places: Places) -> dict[int, dict[Stage, frozenset[str]]]:

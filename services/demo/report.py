@@ -66,7 +66,7 @@ class Run:
 
 def write(run: Run) -> None:
     """Write report.json."""
-    (run.world.folder / "report.json").write_text(json.dumps(run.to_json(), indent=2) + "\n")
+    run.world.report_path.write_text(json.dumps(run.to_json(), indent=2) + "\n")
 
 
 def text(run: Run) -> str:

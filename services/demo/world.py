@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
+from confluent_kafka.admin import AdminClient
 from psycopg import sql
 
 from orchestrator.local.paths import VarDir, cache_dir
@@ -27,6 +28,7 @@ from services.demo.options import Options
 SERVICES = {"orders": orders, "stock": stock, "payments": payments, "shipping": shipping, "analytics": analytics}
 SHARDS = 8
 SLOT_PATIENCE_S = 10.0
+KAFKA_PATIENCE_S = 15.0
 SLOTS = "SELECT slot_name, active_pid FROM pg_replication_slots WHERE database = %s"
 
 
@@ -62,6 +64,10 @@ class World:
     def orders_path(self) -> Path:
         return self.folder / "orders.jsonl"
 
+    @property
+    def report_path(self) -> Path:
+        return self.folder / "report.json"
+
     def environment(self, database: str) -> dict[str, str]:
         """Of a process whose database it is."""
         return {
@@ -81,6 +87,7 @@ async def prepare(running: RunningStack, options: Options) -> World:
     urls = {name: with_database(admin_url, f"shop_{run}_{name}") for name in ("orchestrator", *SERVICES)}
     ports = take(["gateway"], VarDir.at(options.var), cache_dir())
     world = World(run, options.folder, running.stack, urls, ports["gateway"])
+    world.report_path.unlink(missing_ok=True)  # A run that breaks off must not leave the former one's proof.
     await asyncio.to_thread(forget_former_run, world)
     leave_addresses(world)
     await build(world)
@@ -90,7 +97,8 @@ async def prepare(running: RunningStack, options: Options) -> World:
 def leave_addresses(world: World) -> None:
     """world.json for the auditor, env for people. Before anything is made, so that the next run can drop it."""
     places = {"orders": str(world.orders_path), "gateway_book": str(world.gateway_book)}
-    replace_json(world.path, {**places, "databases": dict(world.urls)})
+    topics = {"kafka": world.stack.kafka_bootstrap_servers, "topic_prefix": world.topic_prefix}
+    replace_json(world.path, {**places, **topics, "databases": dict(world.urls)})
     variables = world.environment("orchestrator")
     (world.folder / "env").write_text("".join(f"export {name}='{value}'\n" for name, value in variables.items()))
 
@@ -129,7 +137,7 @@ async def migrate(world: World, name: str, *parts: str) -> None:
 
 
 def forget_former_run(world: World) -> None:
-    """Drop the databases and the gateway's book that the last world.json names, if they are on this server."""
+    """Drop the databases, topics and gateway's book that the last world.json names, if they are on these servers."""
     try:
         former = json.loads(world.path.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
@@ -138,8 +146,18 @@ def forget_former_run(world: World) -> None:
         for url in former["databases"].values():
             if urlsplit(url).netloc == urlsplit(world.stack.database_url).netloc:
                 drop_database(connection, database_of(url))
+    if former.get("kafka") == world.stack.kafka_bootstrap_servers:
+        delete_topics(former["kafka"], former["topic_prefix"])
     for file in world.folder.glob("gateway-*.sqlite*"):
         file.unlink()
+
+
+def delete_topics(bootstrap_servers: str, prefix: str) -> None:
+    """All topics whose name begins so."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    names = [name for name in admin.list_topics(timeout=KAFKA_PATIENCE_S).topics if name.startswith(prefix)]
+    for deleted in admin.delete_topics(names).values() if names else ():
+        deleted.result(KAFKA_PATIENCE_S)
 
 
 def drop_database(connection: psycopg.Connection, name: str) -> None:

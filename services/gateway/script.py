@@ -34,7 +34,7 @@ class Pace:
 
 PACES: dict[Phase, Pace] = {
     "normal": Pace(0.3, 1.0),
-    "slow": Pace(2.0, 5.0),  # a client that waits 3 s loses two answers in three
+    "slow": Pace(1.5, 3.5),  # a client that waits 3 s loses one answer in four
     "down": Pace(0.0, 0.1),
 }
 

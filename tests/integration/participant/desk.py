@@ -141,7 +141,7 @@ class Desk:
         eventually(lambda: self.state(key) in states, seconds, f"inbox {key} in {states}, is {self.state(key)}")
 
     def one(self, statement: str, *params: Any) -> Any:
-        return self.connection.execute(statement, params).fetchone()[0]
+        return self.connection.execute(statement, params or None).fetchone()[0]
 
 
 def envelope_of(row: Row, *, offset: int = 0, age_s: float = 0.0) -> Envelope:

@@ -329,3 +329,15 @@ async def test_a_damaged_command_is_refused_for_good_and_garbage_is_kept_aside(i
     answer = inbox.answers()[0]
     assert (answer.outcome, answer.problem.type, answer.problem.effect) == ("failed", "Undecodable", "none")
     assert inbox.one('SELECT "offset" FROM amends.inbox_dead') == 77
+
+
+async def test_who_is_stopped_hands_back_what_he_has_not_begun(inbox, inbox_url, gateway):
+    gateway.delay_s = 1.0
+    keys = [inbox.new_key() for _ in range(3)]
+    async with benched(make_payments(timeout_s=5, concurrency=1), inbox_url) as bench:
+        await bench.handle_all([inbox.command_row(k, ChargeCard(order_id=k)) for k in keys])
+        await aside(lambda: [gateway.held.wait(0.05) for _ in range(100) if not gateway.count("charge")])
+    outcomes = [inbox.answers(key)[0] for key in keys]
+    assert sorted(a.outcome for a in outcomes) == ["retry", "retry", "succeeded"]
+    assert {a.problem.type for a in outcomes if a.outcome == "retry"} == {"Leaving"}
+    assert gateway.net() == 1

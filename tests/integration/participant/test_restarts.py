@@ -11,6 +11,10 @@ from tests.integration.participant.desk import Desk
 from tests.integration.participant.shop import ChargeCard, ReserveStock
 
 ORDERS = 300
+END_SESSIONS = """
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name LIKE 'amends stock%'
+"""
 
 
 def test_ended_sessions_cost_nothing(settings, desk, processes):
@@ -19,11 +23,7 @@ def test_ended_sessions_cost_nothing(settings, desk, processes):
     for i, key in enumerate(keys):
         desk.command(key, ReserveStock(order_id=key))
         if i % 60 == 30:
-            ended = desk.one(
-                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND application_name LIKE 'amends stock%%'"
-            )
-            assert ended
+            eventually(lambda: desk.one(END_SESSIONS), 10, "there are sessions to end")
     eventually(lambda: len({a.key for a in desk.answers(kind="reply")}) == ORDERS, 60, "all are answered")
     assert {a.outcome for a in desk.answers(kind="reply")} == {"succeeded"}
     assert desk.one("SELECT available FROM stock WHERE item = 'book'") == 1000 - ORDERS

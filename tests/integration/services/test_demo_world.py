@@ -5,9 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import psycopg
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from orchestrator.local.stack import Stack
 from services.demo.world import World, create_database, database_of, forget_former_run, leave_addresses, with_database
+from tests.deadlines import eventually
 
 EXISTS = "SELECT count(*) FROM pg_database WHERE datname = ANY(%s)"
 SLOT = "SELECT pg_create_logical_replication_slot(%s, 'pgoutput')"
@@ -38,6 +40,16 @@ def test_the_next_run_drops_the_databases_of_the_former_one(stack: Stack, tmp_pa
         forget_former_run(later)  # although somebody is still connected
     assert existing(former) == 0
     assert not former.gateway_book.exists()
+
+
+def test_the_next_run_deletes_the_topics_of_the_former_one(stack: Stack, tmp_path: Path) -> None:
+    former = world_in(tmp_path, stack)
+    leave_addresses(former)
+    admin = AdminClient({"bootstrap.servers": stack.kafka_bootstrap_servers})
+    for made in admin.create_topics([NewTopic(f"{former.topic_prefix}sagas", 1)]).values():
+        made.result(30)
+    forget_former_run(world_in(tmp_path, stack))
+    eventually(lambda: former.topic_prefix not in " ".join(admin.list_topics(timeout=30).topics), 30, "topics deleted")
 
 
 def test_a_world_on_another_server_is_left_alone(stack: Stack, tmp_path: Path) -> None:

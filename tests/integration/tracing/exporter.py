@@ -15,7 +15,8 @@ def main(url: str, endpoint: str) -> None:
     settings = Settings(database_url=url, otel_exporter_otlp_endpoint=endpoint, topic_prefix="shop.")
     export = SpanExport(settings, lambda: connect(url, "spans"))
     export.start()
-    stop.wait()
+    while not stop.wait(0.2):
+        pass  # A signal that another thread got is handled when this one wakes up.
     export.stop()
 
 

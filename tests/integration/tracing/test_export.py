@@ -100,12 +100,19 @@ def test_two_exporters_share_the_shards_and_send_nothing_twice(
     assert all_once_or_alike(collector, committed.expected) == 0
 
 
-def test_a_collector_that_is_down_costs_nothing_but_time(database_url: str, collecting: tuple[Collector, str]) -> None:
+def test_a_collector_that_is_down_costs_nothing_but_time(
+    database_url: str,
+    collecting: tuple[Collector, str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     collector, endpoint = collecting
     committed = commit_sagas(database_url, 50, seed=5)
     collector.refusing = True
+    monkeypatch.setattr(limits, "SPAN_SEND_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(span_export, "ROWS_MAX", 3)  # so that sagas go on behind what was refused
     with exporting(database_url, endpoint):
-        eventually(lambda: collector.requests > 0, 30, "it was asked")
+        eventually(lambda: "did not take the spans" in caplog.text, 30, "an attempt was given up")
         assert waiting(database_url) == committed.batches
         collector.refusing = False
         eventually(lambda: waiting(database_url) == 0, 60, "the queue is empty")

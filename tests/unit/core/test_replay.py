@@ -196,6 +196,16 @@ def test_a_result_that_can_not_be_kept_fails_the_saga() -> None:
     assert driver.end.problem.type == "PayloadError"
 
 
+def test_an_address_in_the_text_of_an_error_is_no_change_of_the_code() -> None:
+    @saga
+    async def shows_an_address(s: Saga, _: int) -> None:
+        raise LookupError(object())
+
+    driver = Driver(shows_an_address, 0)
+    assert driver.end.problem is not None
+    assert driver.end.problem.text == "<object object at 0x…>"
+
+
 def test_an_input_of_another_type_blocks() -> None:
     with pytest.raises(Blocked, match="this is no int"):
         Driver(original, {"not": "an int"})

@@ -41,6 +41,7 @@ def stages(
 def test_a_command_goes_through_its_stages() -> None:
     asked = [STARTED, CALL]
     assert stages(asked, outbox=True) == {"command_in_outbox"}
+    assert stages(asked, outbox=True, inbox="done") == {"reply_unread"}  # sent, and not deleted yet
     assert stages(asked) == {"command_sent"}
     assert stages(asked, inbox="running", gateway=True) == {"gateway_call_running"}
     assert stages(asked, inbox="done") == {"reply_unread"}

@@ -1,0 +1,137 @@
+"""The inside of an orchestrator without its servers: what came in is fed, and what would be written is looked at.
+
+Everything here is the real engine between intake and commit; the batch that it fills is never written.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from orchestrator.canonical import canonical_json, input_hash
+from orchestrator.contracts import Message
+from orchestrator.core.entries import Json
+from orchestrator.core.registry import Registry
+from orchestrator.core.saga_type import SagaType
+from orchestrator.core.turn import LiveSaga
+from orchestrator.engine import inbound, journal, mail
+from orchestrator.engine.batch import Batch, ShardWrites
+from orchestrator.engine.cache import Cache, Resident
+from orchestrator.engine.outbound import Outbound
+from orchestrator.engine.processing import Known, Processing
+from orchestrator.engine.sagas import SagaRow
+from orchestrator.engine.turns import Start, Turns
+from orchestrator.messaging import outgoing
+from orchestrator.messaging.nonce import nonce_of
+from orchestrator.messaging.topics import Topics
+from orchestrator.problems import Problem
+from outbox_relay.rows import Row
+from tests.integration.participant.desk import envelope_of
+
+SECRET = b"a secret of this installation"
+SHARD = 2
+NOBODY: Any = None  # no connection: what these tests feed needs no look at the database
+BEGIN_US = 1_800_000_000_000_000
+
+
+class Inside:
+    """One orchestrator that holds all shards. `rows` are the journals of its sagas, as they would be committed."""
+
+    def __init__(self, *sagas: SagaType[Any, Any]) -> None:
+        self.now_us = BEGIN_US
+        self.registry = Registry(sagas)
+        self.cache = Cache(self.registry)
+        self.outbound = Outbound(Topics(), lambda _topic: 4, 4, SECRET, lambda: self.now_us)
+        self.turns = Turns(self.registry, self.cache, self.outbound, lambda: self.now_us)
+        self.processing = Processing(self.registry, self.cache, self.turns, self.outbound, lambda: self.now_us)
+        self.journals: dict[int, list[list[Json]]] = {}
+        self._offset = 0
+
+    def saga_row(self, saga: SagaType[Any, Any], input: Json, id: str) -> SagaRow:
+        given = canonical_json(input)
+        uid = str(uuid5(NAMESPACE_URL, f"rules:{id}"))
+        return SagaRow(
+            len(id), id, uid, saga.name, saga.version, SHARD, "queued", given, input_hash(saga.name, given)
+        )  # fmt: skip
+
+    def start(self, saga: SagaType[Any, Any], input: Json, id: str, *early: mail.Waiting) -> ShardWrites:
+        """Its first turn, and what lay in the mailbox."""
+        row = self.saga_row(saga, input, id)
+        return self._batch(lambda batch: self.turns.start(batch, Start(row), list(early), self._letter(id)))
+
+    def come(self, *rows: Row) -> ShardWrites:
+        """These messages, in one batch."""
+        return self._batch(
+            lambda batch: [self.processing.process(batch, self.item(row), Known({}, {}), NOBODY) for row in rows]
+        )
+
+    def item(self, row: Row) -> inbound.Item:
+        self._offset += 1
+        envelope = envelope_of(replace(row, partition=SHARD), offset=self._offset)
+        return inbound.Item(SHARD, self._offset, envelope, inbound.read(envelope, self.now_us))
+
+    def _letter(self, id: str) -> mail.Letter:
+        return mail.Letter("sagas", SHARD, self._offset, "{}", None, "", "start", id)
+
+    def _batch(self, fill: Callable[[Batch], object]) -> ShardWrites:
+        batch = Batch()
+        fill(batch)
+        writes = batch.of(SHARD)
+        for row in writes.turns:
+            self.journals.setdefault(row.saga_no, []).append(_loaded(row))
+        return writes
+
+    # ---- who is here
+
+    def resident(self, id: str) -> Resident:
+        resident = self.cache.get(id)
+        assert resident is not None, f"{id} is not here"
+        return resident
+
+    def live(self, id: str) -> LiveSaga:
+        live = self.resident(id).live
+        assert live is not None, f"{id} is {self.resident(id).status}"
+        return live
+
+    def take_over(self, other: "Inside", id: str) -> None:
+        """Load a saga of another orchestrator from its journal, with the code that this one has."""
+        row = other.resident(id).row
+        self.journals[row.saga_no] = other.journals[row.saga_no]
+        resident = Resident(row, other.resident(id).status)
+        self.cache._replay(resident, self.journals[row.saga_no])
+        self.cache.put(resident)
+
+    # ---- what others send to a saga
+
+    def to(self, id: str, seq: int, *, attempt: int = 1) -> outgoing.ReturnAddress:
+        key = self.resident(id).row.identity.key(seq)
+        return outgoing.ReturnAddress(
+            reply_to=f"sagas/{SHARD}", saga_id=id, operation_key=key, attempt=attempt, nonce=nonce_of(SECRET, key)
+        )
+
+    def succeeded(self, id: str, seq: int, command: Any, body: Json = None, *, attempt: int = 1) -> Row:
+        return outgoing.succeeded_row(self.to(id, seq, attempt=attempt), command=command, body=body)
+
+    def refused(self, id: str, seq: int, outcome: Any, problem: Problem, *, attempt: int = 1) -> Row:
+        return outgoing.refused_row(self.to(id, seq, attempt=attempt), outcome=outcome, problem=problem)
+
+    def message(self, id: str, message: Message, message_id: str) -> Row:
+        return outgoing.message_row(
+            topic="sagas",
+            shard=SHARD,
+            saga_id=id,
+            wire_name=type(message).__wire_name__,
+            body=message.model_dump(mode="json"),
+            row_id=outgoing.message_uuid(id, message_id),
+        )
+
+
+def _loaded(row: journal.Row) -> list[Json]:
+    loaded: list[Json] = json.loads(row.body)
+    return loaded
+
+
+def kinds(rows: list[Row]) -> list[str]:
+    """What leaves."""
+    return [row.headers["kind"] for row in rows]

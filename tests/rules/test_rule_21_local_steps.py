@@ -1,0 +1,178 @@
+"""Rule 21. A local step leaves nothing behind before it runs, and needs nothing: whoever has the journal begins it anew
+under its key, but nobody before the commit that made it possible. One that is late still runs, so there is no second
+one beside it; a result that could not be stored is offered again, and the work is not done twice.
+"""
+
+import threading
+from datetime import timedelta
+from uuid import uuid4
+
+import psycopg
+
+from orchestrator import Retry, Saga, SyncClient, current_step, saga
+from orchestrator.core.decisions import StartStep
+from orchestrator.core.replay import replay
+from orchestrator.engine import batch as batches
+from orchestrator.engine import fence
+from orchestrator.engine.batch import Batch
+from orchestrator.engine.committer import Committer
+from orchestrator.engine.intake import Intake
+from orchestrator.engine.ownership import Ownership
+from orchestrator.engine.poison import Watchdog
+from orchestrator.engine.processing import Known
+from orchestrator.engine.steps import StepEnd, StepRunner
+from orchestrator.engine.topology import Topology
+from orchestrator.engine.turns import Start
+from orchestrator.engine.wakeups import Wakeups
+from orchestrator.engine.watermarks import Watermarks
+from tests.deadlines import eventually
+from tests.integration.engine.kit import System
+from tests.integration.engine.program import transfer
+from tests.rules.inside import SHARD, Inside
+from tests.unit.core.shop import BUSY, SECOND, Driver, Print
+
+
+def work(order: str) -> str:
+    return f"{current_step().key} {order}"
+
+
+def work_back(order: str) -> None:
+    return None
+
+
+@saga
+async def works(s: Saga, _: int) -> str:
+    try:
+        return await s.step(work, "1", undo=work_back, retry=Retry(max_attempts=2), timeout=timedelta(seconds=5))
+    except TimeoutError:
+        return "too late"
+
+
+@saga
+async def calls_then_works(s: Saga, _: int) -> str:
+    await s.call(Print(order="1"))
+    return await s.step(work, "1")
+
+
+def started(decisions) -> list[tuple[int, int, bool]]:
+    """(seq, attempt, is an undo)"""
+    return [(d.seq, d.attempt, d.undo_of is not None) for d in decisions if isinstance(d, StartStep)]
+
+
+# ---- in the core -----------------------------------------------------------------------------------------------------
+
+
+def test_who_has_the_journal_begins_it_again_under_its_key_until_its_end_is_in_it() -> None:
+    driver = Driver(works, 0)
+    assert started(replay(works, driver.identity, driver.rows).pending_steps()) == [(0, 1, False)]
+    driver.feed(driver.step(0, "done"))
+    assert replay(works, driver.identity, driver.rows).pending_steps() == ()
+
+
+def test_a_late_step_still_runs_so_its_undo_waits_for_its_end() -> None:
+    driver = Driver(works, 0)
+    driver.feed(driver.timer())
+    assert started(driver.all) == [(0, 1, False)]
+    driver.feed(driver.step(0, "done at last"))
+    assert [undo for _, _, undo in started(driver.all)] == [False, True]
+
+
+def test_no_second_attempt_begins_before_the_first_has_ended() -> None:
+    driver = Driver(works, 0)
+    driver.now_us += 4 * SECOND
+    assert driver.live.next_timer is not None
+    assert driver.live.next_timer.due_us > driver.now_us  # nothing but the whole timeout is set
+    driver.feed(driver.raised(0, BUSY))
+    driver.feed(driver.timer())
+    assert started(driver.all) == [(0, 1, False), (0, 2, False)]
+    driver.ignored(driver.step(0, "a copy of the first", attempt=1))
+
+
+# ---- where it runs ---------------------------------------------------------------------------------------------------
+
+
+class Runner:
+    """Steps that write down that they ran."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+        self.ended: list[StepEnd] = []
+        self.may_end = threading.Event()
+        self.runner = StepRunner({}, self.ended.append)
+
+    def start(self, attempt: int = 1) -> None:
+        awaited = StepEnd(key=("u:0:1", attempt), saga_no=1, saga_id="s", shard=0, seq=1, attempt=attempt)
+        step = StartStep(seq=1, attempt=attempt, name="work", kind="step", function=self.work, args=("1",))
+        self.runner.start(awaited, "u:0:1", step)
+
+    def work(self, order: str) -> str:
+        self.ran.append(current_step().key)
+        assert self.may_end.wait(10)
+        return f"result {len(self.ran)}"
+
+    def ends(self, count: int) -> list[object]:
+        eventually(lambda: len(self.ended) == count, 10, f"{count} ends")
+        return [end.body for end in self.ended]
+
+
+def test_an_attempt_that_runs_is_not_begun_again() -> None:
+    steps = Runner()
+    steps.start()
+    eventually(lambda: steps.ran, 10, "the step runs")
+    steps.start()  # the shard was lost and claimed again meanwhile
+    steps.may_end.set()
+    steps.ends(1)
+    steps.runner.close()
+    assert steps.ran == ["u:0:1"]
+
+
+def test_a_result_that_was_not_stored_is_offered_again_and_not_made_again() -> None:
+    steps = Runner()
+    steps.may_end.set()
+    steps.start()
+    assert steps.ends(1) == ["result 1"]
+    steps.start()  # its commit has failed, the saga was loaded anew
+    assert steps.ends(2) == ["result 1", "result 1"]
+    steps.runner.kept(("u:0:1", 1))
+    steps.start()
+    assert steps.ends(3)[2] == "result 2"
+    steps.runner.close()
+
+
+# ---- not before the commit -------------------------------------------------------------------------------------------
+
+
+def committer(inside: Inside, own: Ownership, url: str, begun: list[Batch]) -> Committer:
+    topology = Topology("127.0.0.1:9", "", lambda: psycopg.connect(url, autocommit=True))
+    watchdog = Watchdog(inside.cache.interrupt)
+    return Committer(inside.processing, inside.cache, own, topology, watchdog, begun.append, spans=False)
+
+
+def test_nothing_begins_when_the_commit_did_not_happen(connection, engine_db) -> None:
+    inside, begun = Inside(calls_then_works), list[Batch]()
+    intake = Intake("127.0.0.1:9", "sagas", "rules", wake=lambda: None)
+    own = Ownership(
+        uuid4(), intake, inside.cache, Wakeups(), Watermarks(), lambda: "t", lambda hold: None, lambda *_: None
+    )
+    hold = fence.claim(connection, SHARD, 0, own.worker)
+    assert hold is not None
+    own.holds[SHARD] = hold
+    batch = Batch()
+    inside.turns.start(batch, Start(inside.saga_row(calls_then_works, 0, "s")), [], inside._letter("s"))
+    batches.commit(connection, batch, own.holds, lambda topic: 4)
+    answer = inside.item(inside.succeeded("s", 0, Print, "label"))
+    assert fence.claim(connection, SHARD, hold.epoch, uuid4()) is not None  # somebody else is the owner now
+    committer(inside, own, engine_db, begun).commit(connection, [answer], Known({}, {}))
+    assert begun == []
+    assert (own.holds, inside.cache.get("s")) == ({}, None)  # and here it is forgotten
+
+
+def test_killed_with_a_step_under_way_it_runs_again_under_its_key_and_counts_once(books: System) -> None:
+    doomed = books.orchestrator_process(failpoints="step.transaction.before=kill@1")
+    with SyncClient(books.settings) as client:
+        client.start(transfer, "k", id="k")
+        eventually(lambda: doomed.ended, 30, "the death inside a step")
+        books.orchestrator_process()
+        assert client.run(transfer, "k", id="k", timeout=30) == 32
+    assert len(books.rows("SELECT DISTINCT key FROM step_runs")) == 1
+    assert books.rows("SELECT count(*)::int FROM debits") == [(1,)]
