@@ -44,7 +44,7 @@ class Machine:
         raise NotImplementedError
 
     def broken(self, state: Any) -> str | None:
-        return state.alarm or None
+        return getattr(state, "alarm", "") or None
 
     def broken_at_rest(self, state: Any) -> str | None:
         return None

@@ -361,7 +361,8 @@ def mutated(broken: frozenset[str]) -> AbstractContextManager[object]:
         for pair, (state, action) in inbox_states.TRANSITIONS.items():
             if (state, action) == ("undoing", "undo"):
                 table[pair] = ("undone", action)
-        table["undone", "undo_ended"] = ("undone", "answer")
+        for event in ("undo_ended", "undo_unclear", "undo_postponed", "undo_early"):
+            table["undone", event] = ("undone", "answer")
         stack.enter_context(patch.dict(ends._HELD_IN, undo="undone"))
     if "horizon_guard" in broken:
         stack.enter_context(patch.object(commands, "_is_aged", lambda _unit, _request: False))

@@ -179,8 +179,9 @@ class OutcomeMachine(Machine):
             yield "must", "what is nobody's is undone before the end", self.begin_undo(s)
             if "settle_before_end" not in self.rules:
                 yield "must", "the saga caught the timeout and completes by another way", self.over(s, "ended")
-        elif s.op == "undoing" and "undo_is_repeated" in self.rules and not s.row.held:
-            if not any(m[0] in ("undo", "undone", "not undone") for m in s.net):
+        elif s.op == "undoing" and "undo_is_repeated" in self.rules:
+            at_it = s.row.state == "undoing" and s.row.held
+            if not at_it and not any(m[0] in ("undo", "undone") for m in s.net):
                 yield "must", "the undo is sent again", self.send_undo(s)
 
     def attempt_ended(self, s: State, effect: str, *, pause: bool) -> State:
