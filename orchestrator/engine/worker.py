@@ -17,6 +17,7 @@ from uuid import uuid4
 import psycopg
 
 from orchestrator import limits
+from orchestrator.core import determinism
 from orchestrator.core.decisions import StartStep
 from orchestrator.core.registry import Registry
 from orchestrator.engine import inbound, verbs
@@ -81,6 +82,7 @@ class Worker:
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop`. Raises DependencyError if the database was never migrated."""
+        determinism.install_guard()
         installation = self._begin()
         try:
             with self._watchdog:

@@ -17,7 +17,9 @@ MESSAGES = 2
 BOTH = (0, 1)
 
 RULES = {
-    "fence": rule("each batch compares what it knows of the shard with its row, under the row's lock, before it writes"),
+    "fence": rule(
+        "each batch compares what it knows of the shard with its row, under the row's lock, before it writes"
+    ),
     "owner_uuid": rule(
         "A8: it compares a uuid minted by each claim, not only the epoch",
         and_without={"restore_raises_epochs"},
@@ -200,7 +202,11 @@ class FenceMachine(Machine):
         hold = Hold(db.epoch, db.owner, db.batch_no, db.next_offset, len(db.journal))
         if w.hold is not None and "claim_forgets" not in self.rules:
             hold = hold._replace(next_offset=w.hold.next_offset, position=w.hold.position)
-        yield "must", f"{me} claims the shard: epoch {db.epoch}", put(s._replace(shard=db, owners=db.owner), who, Worker(hold))
+        yield (
+            "must",
+            f"{me} claims the shard: epoch {db.epoch}",
+            put(s._replace(shard=db, owners=db.owner), who, Worker(hold)),
+        )
 
     def unsure(self, s: State, who: int) -> Iterator[Step]:
         w, me, db = s.workers[who], "AB"[who], s.shard

@@ -327,7 +327,9 @@ def _row(entry: Entry) -> Row:
 
 
 def _asked(call: Call) -> Asked:
-    return Asked(call.kind, call.attempt, call.reply is not None, call.in_doubt, call.quiet_at > call.give_up_at - call.hold_s)
+    return Asked(
+        call.kind, call.attempt, call.reply is not None, call.in_doubt, call.quiet_at > call.give_up_at - call.hold_s
+    )
 
 
 def _answer(row: Any) -> tuple[Any, ...]:

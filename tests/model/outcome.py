@@ -29,9 +29,7 @@ RULES = {
     "retry_counts_for_its_attempt": rule("2: `retry` counts for the current attempt only"),
     "in_doubt": rule("5: a definite no after an attempt that ended unknown says effect=unknown and is undone"),
     "settle_before_end": rule("6: a saga that caught the timeout does not end before the operation is settled"),
-    "done_runs_undo": rule(
-        "7: `done` with no inbox row runs the undo all the same"
-    ),
+    "done_runs_undo": rule("7: `done` with no inbox row runs the undo all the same"),
     "tombstone": rule("7: `unknown` with no inbox row leaves a tombstone"),
     "horizon_guard": rule("7: ... but only if the command is younger than the inbox's horizon"),
     "purge_after_expiry": rule("7: a row is purged when settled and past the expires_at of all that was sent"),
@@ -232,7 +230,11 @@ class OutcomeMachine(Machine):
         doubt = s.doubt or message[2] == "unknown"
         if s.op == "unknown":
             return s if doubt else self.over(s._replace(op=outcome_after(s.op, "failed")), "ended")
-        return self.lost(s._replace(doubt=True)) if doubt else self.over(s._replace(op=outcome_after(s.op, "failed")), "ended")
+        return (
+            self.lost(s._replace(doubt=True))
+            if doubt
+            else self.over(s._replace(op=outcome_after(s.op, "failed")), "ended")
+        )
 
     # --- messages
 
@@ -349,7 +351,11 @@ class OutcomeMachine(Machine):
                 yield swap(s, task, "found blindly"), "can't be asked about", False
             case "recheck":
                 again = found and not asked.reply
-                yield swap(s, task, "found" if again else "not found"), f"looks{'' if again else ' and finds nothing new'}", False
+                yield (
+                    swap(s, task, "found" if again else "not found"),
+                    f"looks{'' if again else ' and finds nothing new'}",
+                    False,
+                )
 
     def send(self, s: State, task: Task) -> Iterator[tuple[State, str, bool]]:
         if task.holds or "deadline_before_send" not in self.rules or self.gateway == "key":  # `key` must not need it.

@@ -63,7 +63,9 @@ class Result:
         for mutant in self.mutants:
             redundant = self.subject.rules[mutant.rule].redundant
             if mutant.found and redundant:
-                told.append(f"without {mutant.rule} {mutant.machine} breaks, though: {redundant}. {_told(mutant.verdict)}")
+                told.append(
+                    f"without {mutant.rule} {mutant.machine} breaks, though: {redundant}. {_told(mutant.verdict)}"
+                )
             elif not mutant.found and not redundant:
                 told.append(f"without {mutant.rule} nothing is found that is due to it")
         return told

@@ -14,7 +14,7 @@ _TURN = "orchestrator/core/turn.py"
 _LOOP = "orchestrator/core/loop.py"
 _SAGA = "orchestrator/core/saga.py"
 _INBOX = "orchestrator/participant/inbox_states.py"
-_OUTSIDE = "orchestrator/participant/calls.py"
+_OUTSIDE = "orchestrator/participant/outside.py"
 _PROCESSING = "orchestrator/engine/processing.py"
 _TURNS = "orchestrator/engine/turns.py"
 _MARKS = "orchestrator/engine/watermarks.py"
@@ -270,8 +270,8 @@ MUTANTS = (
         8,
         "each_undo_has_another_key",
         _OUTSIDE,
-        'handling = self._handling(call, f"{call.key}:undo")',
-        'handling = self._handling(call, f"{call.key}:undo:{call.attempt}")',
+        'handling = _handling(service, call, f"{call.key}:undo")',
+        'handling = _handling(service, call, f"{call.key}:undo:{call.attempt}")',
     ),
     # ---- 9: timers
     Mutant(9, "an_end_seen_before_will_do", _MARKS, "state.observed_us >= due_us", "state.observed_us >= 0"),
@@ -315,10 +315,10 @@ MUTANTS = (
     Mutant(10, "the_pivot_looks_at_nothing", _SAGA, "        if still_open:\n", "        if False:\n"),
     Mutant(
         10,
-        "cancel_reaches_the_amends",
-        _ENDING,
-        "        if self.main.done() or st.cancelling:\n",
-        "        if st.cancelling:\n",
+        "a_cancel_breaks_into_an_undo",
+        _LOOP,
+        "        self.cancels += 1\n",
+        "        return super().cancel(msg)\n",
     ),
     Mutant(
         10,
@@ -429,8 +429,8 @@ MUTANTS = (
         15,
         "a_turn_is_so_many_callbacks",
         _LOOP,
-        "        while ready and self.broken is None:\n",
-        "        while ready and self.broken is None and left > limits.TURN_CALLBACKS_MAX - 100:\n",
+        "        while self._ready and self.broken is None:\n",
+        "        while self._ready and self.broken is None and left > limits.TURN_CALLBACKS_MAX - 100:\n",
     ),
     Mutant(
         15,

@@ -24,6 +24,7 @@ from tests.mutants.mutant import ROOT, Mutant
 COPIED = ("orchestrator", "outbox_relay", "services", "schemas", "compose", "tests", "pyproject.toml")
 SECONDS_MAX = 300  # of one test
 OUTPUT_CHARS_MAX = 4_000
+_WITHOUT = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:anyio")  # a second to import
 _FAILED = re.compile(r"^FAILED \S+?::(\S+)", re.MULTILINE)
 
 
@@ -99,7 +100,7 @@ class Nursery:
         folder = self.root / "tests" / "rules"
         files = [str(file) for rule in sorted(rules) for file in sorted(folder.glob(f"test_rule_{rule:02}_*.py"))]
         mark = "servers" if needs_servers else "not servers"
-        arguments = ["-q", "-p", "no:cacheprovider", "--timeout", str(SECONDS_MAX), "-m", mark, *more, *files]
+        arguments = ["-q", *_WITHOUT, "--timeout", str(SECONDS_MAX), "-m", mark, *more, *files]
         assert self._warm.stdin is not None
         assert self._warm.stdout is not None
         self._warm.stdin.write(json.dumps([arguments, str(self._output)]) + "\n")
@@ -112,5 +113,6 @@ class Nursery:
 
 def _environment(root: Path) -> dict[str, str]:
     """The copy's code, whatever is installed; and no trace of a pytest that runs around us."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "AMENDS_TEST_RUN"))}
+    dropped = ("PYTEST_", "AMENDS_TEST_RUN", "PYTHONDONTWRITEBYTECODE")  # what was compiled once serves all runs
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     return kept | {"PYTHONPATH": str(root)}

@@ -15,6 +15,7 @@ from orchestrator.participant.external import Call
 from orchestrator.participant.inbox_states import InboxRow, decide
 from orchestrator.participant.outcomes import Ended
 from orchestrator.participant.service import Service
+from tests.deadlines import eventually_async
 from tests.integration.participant.bench import benched
 from tests.integration.participant.conftest import aside
 from tests.integration.participant.shop import ChargeCard, make_payments
@@ -28,14 +29,15 @@ class World:
     """A gateway that honours keys (one charge for good), a participant with one row, and what is on its way to it.
 
     `out`: who is outside for the row: a run of the command, or one of the undo; `deposed`: a run that was given up and
-    may still land. `undo_waits`: an undo met somebody outside.
+    may still land, "mute" within the gateway's longest delay and never heard of, "slow" at any time, and it says so.
+    `undo_waits`: an undo met somebody outside.
     """
 
     row: InboxRow
     attempt: int = 0
     coming: tuple[str, ...] = ("command 1", "command 1", "command 2", "undo")
     out: str = ""
-    deposed: bool = False
+    deposed: str = ""
     undo_waits: bool = False
     charged: bool = False
     refunded: bool = False
@@ -84,20 +86,22 @@ def outside(world: World):
             yield home.told("lost", charged=charged)
             given_up = replace(home, charged=charged).told("deadline")
             yield given_up.told("lost")  # asked, and found nothing yet
-            yield given_up.told("lost", deposed=True)
+            yield given_up.told("lost", deposed="mute")
+            yield given_up.told("lost", deposed="slow")
     if world.out == "undo":
         refunded = replace(world, out="", refunded=world.refunded or world.charged)
         yield refunded.told("undo_ended")
         yield refunded.told("undo_deadline")  # its answer was lost with its process
         yield replace(world, out="").told("undo_deadline")
-    if world.row.recheck and not world.out:
-        yield world.told("found" if world.paid else "not_found")
     if world.deposed:
-        landed = replace(world, deposed=False, charged=True)
-        if not world.out:
-            yield landed.told("late")
-        if world.row.state != "undone" or world.row.recheck:  # the longest delay is not over
+        yield replace(world, deposed="")  # it never landed
+        landed = replace(world, deposed="", charged=True)
+        if world.deposed == "mute":
             yield landed
+        elif not world.out:
+            yield landed.told("late")
+    if world.row.recheck and world.deposed != "mute" and not world.out:  # the longest delay is over
+        yield world.told("found" if world.paid else "not_found")
 
 
 def test_in_every_order_and_whoever_dies_what_was_taken_back_is_not_paid() -> None:
@@ -126,6 +130,7 @@ class Outside:
     def __init__(self, *, finds: bool) -> None:
         self.called: list[tuple[str, str]] = []
         self.ended: list[Ended] = []
+        self._started = 0
         participant = Participant("payments")
 
         async def find(cmd: Charge, ctx: Handling) -> Charged | None:
@@ -147,6 +152,7 @@ class Outside:
     async def go(self, kind, *, attempt=1, in_doubt=False, left_s=10.0, quiet_in_s=0.0) -> str:
         """Send one out, and tell how it ended."""
         now = time.monotonic()
+        self._started += 1
         self.calls.start(
             Call(
                 kind=kind,
@@ -165,8 +171,11 @@ class Outside:
                 traceparent=None,
             )
         )
-        await self.calls.drain(5)
+        await eventually_async(self._one_more, 10, f"the end of {kind}")
         return type(self.ended[-1].outcome).__name__
+
+    async def _one_more(self) -> bool:
+        return len(self.ended) == self._started
 
 
 @pytest.mark.parametrize("kind", ["do", "undo"])

@@ -8,7 +8,7 @@ import asyncio
 import pytest
 
 from orchestrator import Retry, Saga, saga
-from orchestrator.core.decisions import SendUndo
+from orchestrator.core.decisions import SendUndo, SetValue
 from tests.unit.core.shop import NO, Charge, Driver, Print, Reserve
 
 
@@ -108,6 +108,32 @@ def test_no_pivot_while_something_that_can_be_taken_back_is_open() -> None:
     driver = Driver(too_early, 0)
     seqs = {d.to_json()["name"]: d.seq for d in driver.started}
     assert "ShopReserve" in driver.blocked(driver.reply(seqs["ShopPrint"], "label"))
+
+
+def test_a_cancel_waits_until_a_scope_is_taken_back() -> None:
+    @saga
+    async def takes_back(s: Saga, _: int) -> str:
+        try:
+            async with s.scope():
+                await s.call(Reserve(sku="a"))
+                await s.call(Reserve(sku="b"))
+                raise LookupError
+        except asyncio.CancelledError:
+            s.set("cancelled", True)
+            raise
+        return "went on"
+
+    driver = Driver(takes_back, 0)
+    driver.feed(driver.reply(0))
+    driver.feed(driver.reply(1))
+    driver.feed(driver.verb("cancel"))
+    assert undone(driver) == [1]
+    driver.feed(driver.undone(1))
+    assert undone(driver) == [1, 0]
+    assert not [d for d in driver.all if isinstance(d, SetValue)]
+    driver.feed(driver.undone(0))
+    assert [d.key for d in driver.all if isinstance(d, SetValue)] == ["cancelled"]
+    assert (driver.end.status, driver.end.left_undone) == ("cancelled", ())
 
 
 def test_cancel_is_too_late_after_the_pivot_and_while_amends_are_made() -> None:
