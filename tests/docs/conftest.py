@@ -9,9 +9,7 @@ from tests.docs.shell import Shell
 
 
 @pytest.fixture
-def shell(
-    tmp_path: Path, database_url: str, kafka_bootstrap_servers: str, topic_prefix: str
-) -> Iterator[Shell]:
+def shell(tmp_path: Path, database_url: str, kafka_bootstrap_servers: str, topic_prefix: str) -> Iterator[Shell]:
     """Nothing is there but servers; what is left running is killed."""
     import signal
 

@@ -1,4 +1,6 @@
-"""A6, MONEY: a saga that took the faster of two gateways, or another one after a timeout, paid both and was `completed`."""
+"""A6, MONEY: a saga that took the faster of two gateways, or another one after a timeout, paid both and was
+`completed`.
+"""
 
 import asyncio
 
