@@ -1,7 +1,7 @@
 """A12, MONEY: two orders named their child `dispatch-7`; the second attached to the first's, and took it back."""
 
 from orchestrator import Saga, SyncClient, saga
-from tests.deadlines import eventually
+from tests.deadlines import deadline, eventually
 from tests.holes.shops import balances
 from tests.integration.engine.kit import System
 from tests.integration.engine.program import Go, Post
@@ -41,7 +41,7 @@ def test_the_second_parent_fails_and_leaves_the_firsts_child_alone(books: System
         assert books.ended(["second"]) == {"second": "failed"}
         assert "SagaIdTaken" in books.rows("SELECT problem FROM amends.sagas WHERE id = 'second'")[0][0]
         client.send("first", Go())
-        assert client.result(order, "first", timeout=30) == 30
+        assert client.result(order, "first", timeout=deadline(30)) == 30
     assert balances(books) == {"first": 10, "shared": 20, "second": 0}
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator import Retry, Saga, SyncClient, saga
 from orchestrator.local.stack import BlockingStack
-from tests.deadlines import eventually
+from tests.deadlines import deadline, eventually
 from tests.holes.shops import balances, decided, outbox_is_empty
 from tests.integration.engine.kit import System
 from tests.integration.engine.program import Post, ledger
@@ -76,7 +76,7 @@ def test_kafka_stood_still_while_all_answers_waited_for_it(own_books: System, ow
     own_books.participants([ledger])
     own_books.orchestrator(SAGAS)
     with SyncClient(own_books.settings) as client, psycopg.connect(own_books.url) as gate:
-        client.run(hasty_call, "warm", id="warm", timeout=60)
+        client.run(hasty_call, "warm", id="warm", timeout=deadline(60))
         gate.execute("LOCK TABLE bookings IN EXCLUSIVE MODE")
         ids = ["warm", *start_both(client, 10)]
         eventually(lambda: decided(own_books, "call") == 21 and outbox_is_empty(own_books), 30, "commands in Kafka")

@@ -5,7 +5,7 @@ key's call then had the other's number.
 from typing import Any
 
 from orchestrator import App, OperationFailed, Retry, Saga, SyncClient, saga
-from tests.deadlines import eventually
+from tests.deadlines import deadline, eventually
 from tests.integration.engine import program
 from tests.integration.engine.kit import System
 from tests.integration.engine.program import Post, ledger
@@ -50,7 +50,7 @@ def test_whoever_reads_it_from_postgres_goes_the_way_that_was_gone(books: System
             eventually(lambda one=doomed: one.ended, 60, f"the death at commit {hit}")
         books.orchestrator_process(app=APP)
         client.send("w", program.Go())
-        result = client.result(walks, "w", timeout=60)
+        result = client.result(walks, "w", timeout=deadline(60))
     assert result == "{'zeta': 3, 'b': -0.0, 'a': 100.0, 'm': [1, 2]}"
     keys = books.rows("SELECT account FROM bookings ORDER BY split_part(key, ':', 3)::int")
     assert keys == [("w zeta",), ("w b",), ("w a",), ("w m",), ("w written",)]

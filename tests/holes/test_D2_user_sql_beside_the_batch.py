@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 
 from orchestrator import Saga, SyncClient, saga
-from tests.deadlines import eventually
+from tests.deadlines import deadline, eventually
 from tests.integration.engine.kit import System
 from tests.integration.engine.program import debit, transfer
 
@@ -58,7 +58,7 @@ def test_an_owner_killed_behind_the_users_commit_leaves_one_debit(books: System)
         eventually(lambda: doomed.ended, 60, "the death behind the commit")
         assert books.rows("SELECT count(*)::int FROM debits") == [(1,)]
         books.orchestrator_process()
-        assert client.result(transfer, "k", timeout=60) == 32
+        assert client.result(transfer, "k", timeout=deadline(60)) == 32
     assert books.rows("SELECT count(*)::int FROM debits") == [(1,)]
 
 
