@@ -53,7 +53,7 @@ class Shard(NamedTuple):
 
 
 class Hold(NamedTuple):
-    """What a worker knows of the shard, as in engine.fence.Hold; `position`: how much of the journal it has in memory."""
+    """What a worker knows of the shard, as engine.fence.Hold; `position`: how much of the journal is in its memory."""
 
     epoch: int
     owner: int
@@ -234,8 +234,9 @@ class FenceMachine(Machine):
 
     def go_back(self, s: State, backup: Shard | None) -> Iterator[Step]:
         assert backup is not None
-        kept = {"unsure": Worker(), "locked": None}
-        workers = tuple((kept.get(w.at, w) or w._replace(at="turned")) for w in s.workers)
+        # Nobody's transaction outlives it: who was past the fence must pass it again, who was unsure claims.
+        left = {"unsure": Worker(), "locked": None}
+        workers = tuple(left[w.at] or w._replace(at="turned") if w.at in left else w for w in s.workers)
         back = s._replace(backup=None, workers=workers)
         risen = backup
         if "restore_raises_epochs" in self.rules:

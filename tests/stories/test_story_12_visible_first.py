@@ -1,5 +1,6 @@
-"""12, STUCK and order: the slot tells of a row before a SELECT can see it (a slow synchronous replica: seconds). A relay
-confirmed it and died; the next one drained too early, and the slot did not repeat itself.
+"""12, STUCK and order: the slot tells of a row before a SELECT can see it (a slow synchronous replica: seconds).
+
+A relay confirmed it and died; the next one drained too early, and the slot did not repeat itself.
 
 An LSN is confirmed, and the stream takes over from the table, only when all that the slot has told is visible.
 """
@@ -24,7 +25,9 @@ def place(own_stack) -> Place:
     url = servers.with_database(admin_url, "story")
     with psycopg.connect(admin_url, autocommit=True) as connection:
         connection.execute("CREATE DATABASE story")
-        connection.execute("ALTER DATABASE story SET synchronous_commit = local")  # the relay's own sessions wait for nobody
+        connection.execute(
+            "ALTER DATABASE story SET synchronous_commit = local"
+        )  # the relay's own sessions wait for nobody
     install(url)
     return Place(url, own_stack.stack.kafka_bootstrap_servers, "story.")
 
