@@ -1,9 +1,8 @@
 """M1: two orchestrators and one shard. Who may write, what a batch carries, what a COMMIT without an answer means.
 
 Messages 0 to MESSAGES-1 lie in the partition. An owner runs turns on what it has in memory, then commits journal,
-outbox and next_offset behind the fence. It can stop anywhere (a stopped process is one that is not scheduled) or
-die. An entry notes the position that its author believed in, so a turn that ran on a stale memory shows in the
-journal.
+outbox and next_offset behind the fence. It can stop anywhere (a stopped process is one that is not scheduled) or die.
+An entry notes the position that its author believed in, so a turn that ran on a stale memory shows in the journal.
 
 `amends.fence` is SQL: `passes` tells it again, and tests/stories/test_fence_agrees.py holds the two together.
 """
@@ -54,9 +53,7 @@ class Shard(NamedTuple):
 
 
 class Hold(NamedTuple):
-    """What a worker knows of the shard, as in engine.fence.Hold; `position`: how much of the journal it has in
-    memory.
-    """
+    """What a worker knows of the shard, as engine.fence.Hold; `position`: how much of the journal is in its memory."""
 
     epoch: int
     owner: int
@@ -237,8 +234,9 @@ class FenceMachine(Machine):
 
     def go_back(self, s: State, backup: Shard | None) -> Iterator[Step]:
         assert backup is not None
-        kept = {"unsure": Worker(), "locked": None}
-        workers = tuple((kept.get(w.at, w) or w._replace(at="turned")) for w in s.workers)
+        # Nobody's transaction outlives it: who was past the fence must pass it again, who was unsure claims.
+        left = {"unsure": Worker(), "locked": None}
+        workers = tuple(left[w.at] or w._replace(at="turned") if w.at in left else w for w in s.workers)
         back = s._replace(backup=None, workers=workers)
         risen = backup
         if "restore_raises_epochs" in self.rules:

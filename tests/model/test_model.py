@@ -28,6 +28,6 @@ def test_it_holds_and_every_rule_is_needed_slow(subject: Subject) -> None:
     assert examine(subject).surprises == []
 
 
-def test_one_commands_outcome_holds_with_one_fault() -> None:
+def test_one_commands_outcome_holds_with_one_fault_and_one_kind_of_gateway() -> None:
     """M2 runs the participant's own code: this much of it with every change."""
     assert [problem for _, verdict in hold(outcome.QUICK) if (problem := verdict.problem)] == []

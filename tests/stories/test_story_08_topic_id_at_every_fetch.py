@@ -1,5 +1,4 @@
-"""8, MONEY: a topic was made again under a live owner and outgrew its offset: it skipped starts for ever, without
-error.
+"""8, MONEY: a topic was made again under a live owner and outgrew its offset: it skipped starts, without any error.
 
 The owner compares the topic's id again and again while it holds a shard, whether it has messages and timers or not.
 """

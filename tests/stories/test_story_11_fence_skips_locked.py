@@ -1,5 +1,4 @@
-"""11, STUCK: A was stopped and robbed, woke, and its batch waited in the fence for a row that B held; B was stopped
-there.
+"""11, STUCK: A was stopped and robbed; when it woke, its batch waited in the fence for a row that a stopped B held.
 
 The fence locks with SKIP LOCKED: a row that somebody else holds is as good as lost, and A's other shards go on.
 """

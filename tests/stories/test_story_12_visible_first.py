@@ -1,5 +1,6 @@
-"""12, STUCK and order: the slot tells of a row before a SELECT can see it (a slow synchronous replica: seconds). A
-relay confirmed it and died; the next one drained too early, and the slot did not repeat itself.
+"""12, STUCK and order: the slot tells of a row before a SELECT can see it (a slow synchronous replica: seconds).
+
+A relay confirmed it and died; the next one drained too early, and the slot did not repeat itself.
 
 An LSN is confirmed, and the stream takes over from the table, only when all that the slot has told is visible.
 """
