@@ -64,6 +64,7 @@ class Worker:
         databases: Mapping[str, str] | None = None,
         lifespan: Lifespan | None = None,
         name: str = "",
+        live_sagas_max: int = limits.LIVE_SAGAS_MAX,
     ) -> None:
         self._settings = settings
         self._id = uuid4()
@@ -74,7 +75,7 @@ class Worker:
         self._bell = threading.Event()
         self._ends: deque[StepEnd] = deque()
         self._clock = DatabaseClock()
-        self._registry, self._cache = registry, Cache(registry)
+        self._registry, self._cache = registry, Cache(registry, live_sagas_max)
         self._wakeups, self._watermarks = Wakeups(), Watermarks()
         self._steps = StepRunner({"default": self._url, **(databases or {})}, self._step_ended, lifespan)
         self._probing = Probing()
