@@ -11,6 +11,7 @@ from tests.integration.engine.kit import System
 PARKED = 60
 RESIDENTS_MAX = 5
 MANY = 2_000
+TURNS = "SELECT count(*)::int FROM amends.journal"
 
 
 class Wake(Message):
@@ -72,8 +73,7 @@ def test_parked_sagas_are_evicted_come_back_and_finish(system: System) -> None:
     with SyncClient(system.settings) as client:
         for round_no in (1, 2):
             begun = f"the turns of round {round_no}"
-            turns = "SELECT count(*)::int FROM amends.journal"
-            eventually(lambda n=round_no: system.rows(turns) == [(PARKED * n,)], 60, begun)
+            eventually(lambda n=round_no: system.rows(TURNS) == [(PARKED * n,)], 60, begun)
             eventually(lambda: len(cache) <= RESIDENTS_MAX, 10, "only a few are in memory")
             for n, saga_id in enumerate(ids):
                 client.send(saga_id, Wake(n=n))
