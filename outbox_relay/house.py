@@ -105,10 +105,16 @@ class House(threading.Thread):
             return
         self.report.pop("broker", None)
         session.execute(topics.UPSERT, topics.upsert_params(found))
-        changed = [n for n, t in found.items() if known[n] is not None and known[n] != t.topic_id]
+        # Also against what we saw last: whoever made it again (a migration) may have noted its id before us.
+        before = self.topic_ids
+        changed = [
+            name
+            for name, topic in found.items()
+            if name in self._missing or {topic.topic_id} != {before.get(name), known[name], topic.topic_id} - {None}
+        ]
         for name in changed:
             log.warning(
-                "%s: topic %s was made again (id %s, was %s)", self.name, name, found[name].topic_id, known[name]
+                "%s: topic %s was made again (id %s, was %s)", self.name, name, found[name].topic_id, before.get(name)
             )
         self.topic_ids = {name: topic.topic_id for name, topic in found.items()}
         self._tell_missing(frozenset(known) - frozenset(found))
