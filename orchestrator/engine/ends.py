@@ -50,8 +50,18 @@ class Ends:
     def news(self) -> list[EndOffset]:
         return [self._news.popleft() for _ in range(len(self._news))]
 
+    def _next(self) -> list[int] | None:
+        """What has been asked meanwhile is one question: while Kafka is away they would pile up."""
+        wanted: set[int] = set()
+        while not wanted or not self._asked.empty():
+            asked = self._asked.get()
+            if asked is None:
+                return None
+            wanted.update(asked)
+        return sorted(wanted)
+
     def _run(self) -> None:
-        while (shards := self._asked.get()) is not None:
+        while (shards := self._next()) is not None:
             asked_us = self._now_us()
             try:
                 topic_id = self._topology.sagas_topic_id()

@@ -49,7 +49,7 @@ class Patience:
         for wakeup in self.wakeups.due(now_us, DUE_MAX):
             self._held.setdefault(wakeup.shard, []).append(wakeup)
         let_in = self._let_in(holds)
-        if asking := self.watermarks.to_ask(set(self._held), now_us):
+        if asking := self.watermarks.to_ask(set(self._held), now_us, holds):
             self.ask_ends(asking)
         if not let_in:
             return []

@@ -6,6 +6,7 @@ from typing import Any, LiteralString
 import psycopg
 
 from orchestrator.messaging.kafka_admin import Admin
+from orchestrator.messaging.kafka_errors import TopicMissing
 from orchestrator.messaging.topics import Topics
 from outbox_relay.errors import TopicUnknown
 
@@ -30,8 +31,14 @@ class Topology:
         return self._partitions[topic]
 
     def sagas_topic_id(self) -> str:
-        """Kafka's id of the topic `sagas`: another one under the same name is another log. Blocks."""
-        return self._admin.topic_ids([self.topics.sagas])[self.topics.sagas]
+        """Kafka's id of the topic `sagas`: another one under the same name is another log. Blocks.
+
+        Raises DependencyError, a TopicMissing if there is none just now.
+        """
+        found = self._admin.topic_ids([self.topics.sagas])
+        if self.topics.sagas not in found:
+            raise TopicMissing(self.topics.sagas)
+        return found[self.topics.sagas]
 
     def ends(self, shards: list[int]) -> dict[int, int]:
         """Shard -> the offset that the next message of its partition will get. Blocks."""

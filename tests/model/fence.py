@@ -1,8 +1,9 @@
 """M1: two orchestrators and one shard. Who may write, what a batch carries, what a COMMIT without an answer means.
 
 Messages 0 to MESSAGES-1 lie in the partition. An owner runs turns on what it has in memory, then commits journal,
-outbox and next_offset behind the fence. It can stop anywhere (a stopped process is one that is not scheduled) or die.
-An entry notes the position that its author believed in, so a turn that ran on a stale memory shows in the journal.
+outbox and next_offset behind the fence. It can stop anywhere (a stopped process is one that is not scheduled) or
+die. An entry notes the position that its author believed in, so a turn that ran on a stale memory shows in the
+journal.
 
 `amends.fence` is SQL: `passes` tells it again, and tests/stories/test_fence_agrees.py holds the two together.
 """
@@ -53,7 +54,9 @@ class Shard(NamedTuple):
 
 
 class Hold(NamedTuple):
-    """What a worker knows of the shard, as in engine.fence.Hold; `position`: how much of the journal it has in memory."""
+    """What a worker knows of the shard, as in engine.fence.Hold; `position`: how much of the journal it has in
+    memory.
+    """
 
     epoch: int
     owner: int

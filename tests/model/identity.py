@@ -8,7 +8,7 @@ the rule is kept here so that whoever builds them finds it.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -17,8 +17,8 @@ from orchestrator.messaging.nonce import is_genuine, nonce_of
 from orchestrator.participant import commands
 from orchestrator.participant.requests import body_hash
 from tests.model.explorer import Machine, Step
-from tests.model.inbox import _Charge, _entry
 from tests.model.inbox import Row as InboxRow
+from tests.model.inbox import _Charge, _entry
 from tests.model.rules import Subject, rule
 
 SECRET = b"of the installation"
@@ -91,11 +91,13 @@ class IdentityMachine(Machine):
         return s._replace(asked=True, alarm="an answer that somebody made up was believed")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _conflict(stored: int, asked: int) -> bool:
     """The participant's own judgement."""
     type_ = _Charge.__wire_name__
-    entry = replace(_entry(InboxRow("done", reply=True), late=False), body_hash=body_hash(type_, b"", _Charge(amount=stored)))
+    entry = replace(
+        _entry(InboxRow("done", reply=True), late=False), body_hash=body_hash(type_, b"", _Charge(amount=stored))
+    )
     request = SimpleNamespace(type=type_, body_hash=body_hash(type_, b"", _Charge(amount=asked)))
     return commands._conflicts(entry, request)  # type: ignore[arg-type]
 

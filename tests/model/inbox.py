@@ -224,9 +224,19 @@ class Inbox:
     def _common(self, attempt: int, *, stale: bool) -> dict[str, Any]:
         expires = BEFORE if stale and "expires_at" not in self.broken else LATER
         return {
-            **{"key": KEY, "saga_id": "saga", "type": _Charge.__wire_name__, "attempt": attempt},
-            **{"reply_to": "sagas/0", "nonce": "nonce", "traceparent": None, "expires_at": expires, "body": BODY},
-            **{"body_hash": HASH, "command": COMMAND, "handler": self._handler, "at": None},
+            "key": KEY,
+            "saga_id": "saga",
+            "type": _Charge.__wire_name__,
+            "attempt": attempt,
+            "reply_to": "sagas/0",
+            "nonce": "nonce",
+            "traceparent": None,
+            "expires_at": expires,
+            "body": BODY,
+            "body_hash": HASH,
+            "command": COMMAND,
+            "handler": self._handler,
+            "at": None,
         }
 
     def _call(self, asked: Asked, *, holds: bool) -> Call:

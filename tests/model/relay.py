@@ -82,19 +82,25 @@ class RelayMachine(Machine):
     def broken_at_rest(self, s: State) -> str | None:
         if lost := sorted(KEYS.keys() - set(s.log)):
             return f"rows {lost} were committed and never published"
-        return f"rows {sorted(s.table)} were published and never deleted: they come again weeks later" if s.table else None
+        return (
+            f"rows {sorted(s.table)} were published and never deleted: they come again weeks later" if s.table else None
+        )
 
     def ended(self, s: State) -> bool:
         return len(s.log) == len(KEYS) and not s.table
 
     def steps(self, s: State) -> Iterator[Step]:
-        for seq in KEYS:
+        for seq, key in KEYS.items():
             if seq not in s.committed and (seq != 3 or 1 in s.visible):
-                yield "must", f"row {seq} (key {KEYS[seq]}) commits", s._replace(
-                    committed=s.committed | {seq},
-                    visible=s.visible | ({seq} - SEEN_LATE),
-                    table=s.table | {seq},
-                    untold=(*s.untold, seq),
+                yield (
+                    "must",
+                    f"row {seq} (key {key}) commits",
+                    s._replace(
+                        committed=s.committed | {seq},
+                        visible=s.visible | ({seq} - SEEN_LATE),
+                        table=s.table | {seq},
+                        untold=(*s.untold, seq),
+                    ),
                 )
             if seq in s.committed - s.visible:
                 yield "must", f"row {seq} becomes visible", s._replace(visible=s.visible | {seq})
@@ -111,7 +117,11 @@ class RelayMachine(Machine):
         if not r.on:
             if s.leader == -1:
                 streaming = "table_first" not in self.rules
-                yield "must", f"{me} takes the lease", put(s._replace(leader=who), who, Relay(on=True, streaming=streaming))
+                yield (
+                    "must",
+                    f"{me} takes the lease",
+                    put(s._replace(leader=who), who, Relay(on=True, streaming=streaming)),
+                )
             return
         if r.stopped:
             yield "may", f"{me} wakes up", put(s, who, r._replace(stopped=False))
@@ -170,7 +180,11 @@ class RelayMachine(Machine):
             log = s.log if seq in s.log else (*s.log, seq)
             yield "may" if r.stopped else "must", f"Kafka takes row {seq} from {me}", acked._replace(log=log)
             if "message_timeout_below_lease" not in self.rules and s.leader != who and len(r.sent) > 1:
-                yield "may", f"row {seq} dies in the queue of {me}, the next does not", put(s, who, r._replace(sent=r.sent[1:]))
+                yield (
+                    "may",
+                    f"row {seq} dies in the queue of {me}, the next does not",
+                    put(s, who, r._replace(sent=r.sent[1:])),
+                )
         if r.acked and not r.stopped:
             seq, done = r.acked[0], r._replace(acked=r.acked[1:])
             if seq in s.visible:
@@ -194,10 +208,16 @@ class RelayMachine(Machine):
                     yield "fault", f"{me} is stopped, its lease runs out", put(alone, who, frozen)
             if r.sent:
                 yield from self.delivery_fails(less, who)
-        if s.leader >= 0 and s.untold and s.visible == s.committed:  # A slot is born when older transactions have ended.
+        if (
+            s.leader >= 0 and s.untold and s.visible == s.committed
+        ):  # A slot is born when older transactions have ended.
             r = s.relays[s.leader]
             lost = r._replace(told=0, streaming=r.streaming and "slot_guard" not in self.rules)
-            yield "fault", "the slot is lost with all that it had not told", put(less._replace(untold=()), s.leader, lost)
+            yield (
+                "fault",
+                "the slot is lost with all that it had not told",
+                put(less._replace(untold=()), s.leader, lost),
+            )
 
     def delivery_fails(self, s: State, who: int) -> Iterator[Step]:
         r, me = s.relays[who], f"relay {who + 1}"

@@ -9,7 +9,7 @@ each step and taken apart again. Only what it asks Postgres is told here.
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
-from functools import lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 from unittest.mock import patch
 from uuid import UUID
@@ -124,9 +124,7 @@ class TimersMachine(Machine):
             return
         yield from self.orchestrator(s)
         if s.faults:
-            yield "fault", "the orchestrator dies", State(
-                *s[:6], up=False, wake_us=-1, faults=s.faults - 1
-            )
+            yield "fault", "the orchestrator dies", State(*s[:6], up=False, wake_us=-1, faults=s.faults - 1)
 
     def claim(self, s: State) -> State:
         claimed_us = s.now * SECOND if "claim_restarts_patience" in self.rules else 0
@@ -153,7 +151,11 @@ class TimersMachine(Machine):
             mark=cycle.mark,
             asked_us=s.now * SECOND if cycle.asks and s.asked_us < 0 else s.asked_us,
         )
-        yield "must", "a cycle: the timer fires" if cycle.fires else "a cycle", self.fire(after) if cycle.fires else after
+        yield (
+            "must",
+            "a cycle: the timer fires" if cycle.fires else "a cycle",
+            self.fire(after) if cycle.fires else after,
+        )
 
     def fire(self, s: State) -> State:
         s = s._replace(fired=True)
@@ -213,7 +215,7 @@ class _Outbox:
         return iter(self._found)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _cycle(
     now: int,
     in_outbox: bool,

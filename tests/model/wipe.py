@@ -77,7 +77,11 @@ class WipeMachine(Machine):
         yield from self.relay(s)
         yield from self.owner(s)
         if s.asked:
-            yield "must", "the participant answers, perhaps from its inbox", s._replace(asked=False, log=(*s.log, "reply"))
+            yield (
+                "must",
+                "the participant answers, perhaps from its inbox",
+                s._replace(asked=False, log=(*s.log, "reply")),
+            )
         if s.wipes and not (s.up and "wipe_while_down" in self.rules):
             wiped = s._replace(wipes=s.wipes - 1, topic=s.topic + 1, log=(), asked=False)
             yield "fault", "Kafka loses its data, the topics are made again", wiped
@@ -110,7 +114,11 @@ class WipeMachine(Machine):
         if not s.up:
             up = s._replace(up=True)
             seen = gone and "topic_id_at_claim" in self.rules
-            yield "must", f"a successor claims{' and sees another topic' if seen else ''}", self.recover(up) if seen else up
+            yield (
+                "must",
+                f"a successor claims{' and sees another topic' if seen else ''}",
+                self.recover(up) if seen else up,
+            )
             return
         if s.half:
             yield "must", "second transaction: what is open is sent again", self.send_again(s._replace(half=False))

@@ -1,4 +1,6 @@
-"""`amends.fence` is SQL, and the model's M1 tells it again: here the two judge the same cases, all that a walk meets."""
+"""`amends.fence` is SQL, and the model's M1 tells it again: here the two judge the same cases, all that a walk
+meets.
+"""
 
 from uuid import UUID
 

@@ -1,6 +1,8 @@
-"""1, MONEY: `undone` was stored, the process died before the refund, the undo that was sent again was answered "undone".
+"""1, MONEY: `undone` was stored, the process died before the refund, the undo that was sent again was answered
+"undone".
 
-The inbox says `undoing` while the undo calls out, and `undone` only afterwards; whoever holds the row has a deadline.
+The inbox says `undoing` while the undo calls out, and `undone` only afterwards; whoever holds the row has a
+deadline.
 """
 
 from tests.integration.participant.shop import ChargeCard, make_payments

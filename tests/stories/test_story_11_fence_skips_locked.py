@@ -1,4 +1,5 @@
-"""11, STUCK: A was stopped and robbed, woke, and its batch waited in the fence for a row that B held; B was stopped there.
+"""11, STUCK: A was stopped and robbed, woke, and its batch waited in the fence for a row that B held; B was stopped
+there.
 
 The fence locks with SKIP LOCKED: a row that somebody else holds is as good as lost, and A's other shards go on.
 """
