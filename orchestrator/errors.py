@@ -216,6 +216,10 @@ class UnknownFailure(Failure):
     failure_type: str
     failure_fields: dict[str, Any]
 
+    def __str__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in self.failure_fields.items())
+        return f"{self.failure_type}({values})" if values else self.failure_type
+
 
 class OperationFailed(OperationError):
     """What was raised over there (or in the step), as text: its class need not exist here."""
