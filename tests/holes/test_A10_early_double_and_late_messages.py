@@ -1,4 +1,4 @@
-"""A10, MONEY: a payment's webhook came before its order's saga and was dropped; another came twice and counted twice."""
+"""A10, MONEY: a payment's webhook came before its order's saga and was dropped; another came twice and counted two."""
 
 from orchestrator import Message, Saga, SyncClient, saga
 from tests.deadlines import eventually

@@ -1,4 +1,4 @@
-"""A1, MONEY: after an outage the timeouts were read before the answers that lay in Kafka, and good orders were undone."""
+"""A1, MONEY: after an outage the timeouts came before the answers that lay in Kafka, and good orders were undone."""
 
 import asyncio
 import signal
