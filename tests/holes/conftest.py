@@ -4,20 +4,18 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from orchestrator.local.stack import BlockingStack
+from orchestrator.local.stack import BlockingStack, Stack
 from orchestrator.testing.pytest_plugin import sim
 from tests.holes.shops import make_books
 from tests.integration.engine import kit
 from tests.integration.engine.conftest import books, system
 from tests.integration.participant.conftest import gateway, make_gateway
-from tests.integration.relay.conftest import make_place, place
 from tests.integration.relay.outboxes import Place, install
 from tests.rules.conftest import connection, engine_db, inbox, inbox_url
 from tests.servers import create_database
 
 __all__ = [
-    "books", "connection", "engine_db", "gateway", "inbox", "inbox_url", "make_gateway", "make_place", "place", "sim",
-    "system",
+    "books", "connection", "engine_db", "gateway", "inbox", "inbox_url", "make_gateway", "sim", "system",
 ]  # fmt: skip
 
 
@@ -40,12 +38,17 @@ def own_books(own_stack: BlockingStack) -> Iterator[kit.System]:
 
 
 @pytest.fixture
-def new_place(make_database: Callable[[], str]) -> Callable[[str], Place]:
+def new_place(make_database: Callable[[], str]) -> Callable[[str, str], Place]:
     """A fresh outbox beside the Kafka that is named."""
 
-    def make(kafka: str) -> Place:
+    def make(kafka: str, prefix: str) -> Place:
         url = make_database()
         install(url)
-        return Place(url, kafka, "own.")
+        return Place(url, kafka, prefix)
 
     return make
+
+
+@pytest.fixture
+def place(new_place: Callable[[str, str], Place], stack: Stack, topic_prefix: str) -> Place:
+    return new_place(stack.kafka_bootstrap_servers, topic_prefix)

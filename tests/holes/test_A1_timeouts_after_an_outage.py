@@ -1,6 +1,4 @@
-"""A1, MONEY: after an outage the timeouts were read before the answers that lay in Kafka, and good orders were
-undone.
-"""
+"""A1, MONEY: after an outage the timeouts came before the answers that lay in Kafka, and good orders were undone."""
 
 import asyncio
 import signal
@@ -11,7 +9,7 @@ import pytest
 
 from orchestrator import Retry, Saga, SyncClient, saga
 from orchestrator.local.stack import BlockingStack
-from tests.deadlines import deadline, eventually
+from tests.deadlines import eventually
 from tests.holes.shops import balances, decided, outbox_is_empty
 from tests.integration.engine.kit import System
 from tests.integration.engine.program import Post, ledger
@@ -76,7 +74,7 @@ def test_kafka_stood_still_while_all_answers_waited_for_it(own_books: System, ow
     own_books.participants([ledger])
     own_books.orchestrator(SAGAS)
     with SyncClient(own_books.settings) as client, psycopg.connect(own_books.url) as gate:
-        client.run(hasty_call, "warm", id="warm", timeout=deadline(60))
+        client.run(hasty_call, "warm", id="warm", timeout=60)
         gate.execute("LOCK TABLE bookings IN EXCLUSIVE MODE")
         ids = ["warm", *start_both(client, 10)]
         eventually(lambda: decided(own_books, "call") == 21 and outbox_is_empty(own_books), 30, "commands in Kafka")

@@ -1,5 +1,4 @@
-"""A5, MONEY: the first charge's answer was lost, the second was declined; "a clear no is not undone", and RM 45 were
-gone.
+"""A5, MONEY: the first charge's answer was lost, the second was declined; so nothing was undone, and RM 45 were gone.
 
 Here with everything between the saga and the gateway.
 """

@@ -1,6 +1,4 @@
-"""A6, MONEY: a saga that took the faster of two gateways, or another one after a timeout, paid both and was
-`completed`.
-"""
+"""A6, MONEY: a saga that took the faster of two gateways, or another in time, paid both and was `completed`."""
 
 import asyncio
 
