@@ -110,7 +110,7 @@ class House(threading.Thread):
         changed = [
             name
             for name, topic in found.items()
-            if name in self._missing or {topic.topic_id} != {before.get(name), known[name], topic.topic_id} - {None}
+            if name in self.missing or {topic.topic_id} != {before.get(name), known[name], topic.topic_id} - {None}
         ]
         for name in changed:
             log.warning(
