@@ -39,7 +39,7 @@ async def demo(options: Options) -> int:
     try:
         world = await prepare(running, options)
         say(f"databases shop_{world.run}_*, topics {world.topic_prefix}*, files in {world.folder}")
-        film = Film() if options.record else None
+        film = Film() if options.record is not None else None
         run = await sell(options, running, world, began_s, film)
         report.write(run)
         print(f"\n{report.text(run)}", flush=True)
@@ -56,7 +56,7 @@ async def sell(options: Options, running: RunningStack, world: World, began_s: f
     board = Board(began_s)
     async with opened(running, world, board) as (shop, eye):
         faults, driver = Faults(options, shop, eye, board), Driver(options, world, board)
-        async with alongside(view.show(board)), alongside(film.watch(board)) if film else nullcontext():
+        async with alongside(view.show(board)), alongside(film.watch(board)) if film is not None else nullcontext():
             script = asyncio.create_task(faults.run())
             await all_of(script, asyncio.create_task(driver.run(enough=script.done)), watching=shop)
             board.note(f"{driver.started} checkouts were started; the last ones are ending")

@@ -25,7 +25,9 @@ class Film:
     def __init__(self) -> None:
         self._frames: list[Any] = []
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """How many frames there are."""
         return len(self._frames)
 
     async def watch(self, board: Board) -> None:

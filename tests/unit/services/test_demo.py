@@ -140,7 +140,7 @@ async def test_the_film_has_a_frame_for_each_note_and_is_well_formed(tmp_path: P
     watching = asyncio.create_task(film.watch(board))
     for what in ("the first sagas run", "SIGKILL to orchestrator-1", "the first saga advanced after 0.2 s"):
         board.note(what)
-        await eventually_async(lambda: asyncio.sleep(0, len(film) == len(board.notes)), 5, what)
+        await eventually_async(lambda: asyncio.sleep(0, film.count == len(board.notes)), 5, what)
     watching.cancel()
     film.add("the books add up\n" * 40)
     film.write(path)
