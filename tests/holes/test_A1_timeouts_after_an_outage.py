@@ -1,14 +1,9 @@
 """A1, MONEY: after an outage the timeouts came before the answers that lay in Kafka, and good orders were undone."""
 
 import asyncio
-import signal
 from datetime import timedelta
 
-import psycopg
-import pytest
-
 from orchestrator import Retry, Saga, SyncClient, saga
-from orchestrator.local.stack import BlockingStack
 from tests.deadlines import eventually
 from tests.holes.shops import balances, decided, outbox_is_empty
 from tests.integration.engine.kit import System
@@ -65,27 +60,3 @@ def test_the_orchestrator_was_down_while_all_answers_came(quiet_books: System) -
     eventually(lambda: quiet_books.rows(late), 30, "all clocks have run out")
     quiet_books.orchestrator(SAGAS)
     nobody_gave_up(quiet_books, ids)
-
-
-@pytest.mark.serial
-@pytest.mark.slow
-def test_kafka_stood_still_while_all_answers_waited_for_it(own_books: System, own_stack: BlockingStack) -> None:
-    """The participant works, its answers lie in the outbox, and the time of all is up before Kafka goes on."""
-    own_books.participants([ledger])
-    own_books.orchestrator(SAGAS)
-    with SyncClient(own_books.settings) as client, psycopg.connect(own_books.url) as gate:
-        client.run(hasty_call, "warm", id="warm", timeout=60)
-        gate.execute("LOCK TABLE bookings IN EXCLUSIVE MODE")
-        ids = ["warm", *start_both(client, 10)]
-        eventually(lambda: decided(own_books, "call") == 21 and outbox_is_empty(own_books), 30, "commands in Kafka")
-        waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'bookings'::regclass"
-        eventually(lambda: own_books.rows(waits), 10, "the participant is at work")
-        own_stack.server("kafka").signal(signal.SIGSTOP)
-        gate.rollback()
-        late = (
-            f"SELECT 1 WHERE (SELECT max(wake_us) / 1e6 FROM amends.journal) + {PATIENCE_S} < extract(epoch FROM now())"
-        )
-        eventually(lambda: own_books.rows(late), 60, "all clocks have run out, twice")
-        assert decided(own_books, "undo") == 0
-        own_stack.server("kafka").signal(signal.SIGCONT)
-        nobody_gave_up(own_books, ids)
