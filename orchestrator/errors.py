@@ -76,6 +76,7 @@ def where_declared(cls: type) -> str:
 
 _NEVER_THE_PLACE = (__name__, "orchestrator.contracts")
 _FAILURES: dict[str, type["Failure"]] = {}
+_DECLARED: dict[str, set[str]] = {}  # wire name -> the places that declared it
 _FIELDS = ConfigDict(
     extra="forbid",
     allow_inf_nan=False,
@@ -173,6 +174,7 @@ def _declare(cls: type[Failure]) -> None:
     # The newest definition wins: a module that is imported again (a reload, a test) must not be refused.
     if cls.__name__ != "UnknownFailure":
         _FAILURES[cls.wire_name] = cls
+        _DECLARED.setdefault(cls.wire_name, set()).add(f"{cls.__module__}.{cls.__qualname__}")
 
 
 def _annotated_fields(cls: type[Failure]) -> dict[str, Any]:
@@ -213,6 +215,10 @@ class UnknownFailure(Failure):
 
     failure_type: str
     failure_fields: dict[str, Any]
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in self.failure_fields.items())
+        return f"{self.failure_type}({values})" if values else self.failure_type
 
 
 class OperationFailed(OperationError):
@@ -294,3 +300,8 @@ class LocalStackError(AmendsError):
 def failure_named(wire_name: str) -> type[Failure] | None:
     """The imported Failure class of this wire name."""
     return _FAILURES.get(wire_name)
+
+
+def clashing_failures() -> dict[str, tuple[str, ...]]:
+    """Wire names that Failures of several places claim: whoever meets one may get the wrong class."""
+    return {name: tuple(sorted(places)) for name, places in _DECLARED.items() if len(places) > 1}

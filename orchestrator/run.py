@@ -36,6 +36,7 @@ def run_orchestrator(app: App, settings: Settings) -> None:
     """Run the sagas of the app until SIGTERM or SIGINT; a planned stop hands its shards over first."""
     if not app.sagas:
         raise DefinitionError("this App has no sagas: list them, App(sagas=[…])")
+    _check_names()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -46,6 +47,7 @@ def run_participants(participants: "Sequence[Participant[Any]]", settings: Setti
     """Run participants, all on one database, until SIGTERM or SIGINT."""
     if not participants:
         raise DefinitionError("this App has no participants: list them, App(participants=[…])")
+    _check_names()
     send_last_spans = telemetry.setup(participants[0].name, settings.otel_exporter_otlp_endpoint)
     try:
         asyncio.run(_until_signal(lambda stop: _participants(participants, settings, stop)))
@@ -168,10 +170,24 @@ class _Stop:
                 self._loop.call_soon_threadsafe(self._event.set)
 
 
+def _check_names() -> None:
+    """Two classes under one name on the wire: whoever reads such a message could get the wrong one."""
+    from orchestrator.contracts import clashing_names
+    from orchestrator.errors import clashing_failures
+
+    for name, places in sorted({**clashing_names(), **clashing_failures()}.items()):
+        raise DefinitionError(
+            f"{name} is the name on the wire of several classes: {', '.join(places)}. Give one of them another: "
+            f"name= for a message, wire_name= for a Failure"
+        )
+
+
 def _worker(app: App, settings: Settings) -> Any:
     from orchestrator.core.registry import Registry
     from orchestrator.engine.worker import Worker
+    from orchestrator.messaging import avro
 
+    avro.use_schemas(settings.schemas_dir)
     return Worker(
         settings.for_kafka(),
         Registry(app.sagas),

@@ -1,5 +1,6 @@
 """Topics as the broker describes them: how many partitions, and which id."""
 
+import logging
 from collections.abc import Collection, Mapping
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -20,9 +21,10 @@ class Broker:
                 "client.id": client_id,
                 "reconnect.backoff.ms": 50,
                 "reconnect.backoff.max.ms": 1_000,
-                "log_level": 3,  # the producer beside it says the same
+                "log_level": 3,
                 **(config or {}),
-            }
+            },
+            logger=logging.getLogger("outbox_relay.kafka"),
         )
 
     def describe(self, names: Collection[str]) -> dict[str, Topic]:

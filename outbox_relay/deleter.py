@@ -89,7 +89,7 @@ class Deleter(threading.Thread):
         pause_s = DELETE_RETRY_S
         while not self._stop_asked:
             try:
-                with connect(self._url, "delete", "synchronous_commit=off") as session:
+                with connect(self._url, "delete") as session:
                     self._adopt(session)
                     while not self._stop_asked:
                         self._cycle(session)

@@ -149,9 +149,6 @@ class Lease:
     def _hold(self, session: Session) -> None:
         asked = time.monotonic()
         [(self.epoch,)] = session.execute(TAKE, (self._holder, self._name)).fetchall()
-        session.execute(
-            "SET synchronous_commit = off"
-        )  # a lost beat costs nothing, a slow replica would cost the lease
         self._backends.clear()
         self.adopt(session)
         self.may_send_until = asked + SEND_WINDOW_S

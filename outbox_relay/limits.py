@@ -16,6 +16,7 @@ MESSAGE_TIMEOUT_S = 4.0  # librdkafka gives up a message; the net for a process 
 SEND_WINDOW_S = 1.75  # nothing is given to the producer later than this after the last beat
 DELIVERY_STALL_S = 3.0  # the oldest message is unanswered: purge everything at once, so that no later one passes it
 HOLD_BACK_S = 1.5  # the oldest message is unanswered: give the producer nothing more, it would only be purged
+SLOW_START_ROWS = 50  # in the producer after a failure; more with each ack, so that a slow broker gets somewhere
 
 # Memory.
 HELD_ROWS_MAX = 20_000  # rows in memory and in the producer's queue
@@ -42,7 +43,7 @@ DELETE_RETRY_S = 0.2  # decoding ran ahead of visibility: ask again
 WAL_SENDER_TIMEOUT_S = 4.0  # a stopped relay's slot is free again after this long
 STATUS_S = 1.0  # what we tell the walsender at least this often; a third of its patience or less
 CONFIRM_S = 1.0
-SLOT_RETRY_S = 5.0  # the slot could not be made or followed: polling goes on meanwhile
+SLOT_RETRY_FIRST_S = 0.2  # the slot could not be made or followed: polling goes on meanwhile
 SLOT_RETRY_MAX_S = 60.0
 
 # Housekeeping.

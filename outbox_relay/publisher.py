@@ -104,6 +104,7 @@ class KafkaPublisher:
             "socket.nagle.disable": True,
             "reconnect.backoff.ms": 50,
             "reconnect.backoff.max.ms": 1_000,  # 10 s by default: as long after every restart of the broker
+            "log_level": 3,  # errors; a warning of its own about every producer's settings is none of them
             "logger": logging.getLogger("outbox_relay.kafka"),
             **(config or {}),
         }

@@ -72,12 +72,15 @@ class Relay:
         self._name = name or f"{socket.gethostname()}/{os.getpid()}/{self.database}"
         self._lease = Lease(database_url, self._name, self._report)
         self._stop = threading.Event()
-        self._wake = Wake()
+        self._wake: Wake | None = None
         self._worker: Sender | Janitor | None = None
         self._house: House | None = None
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
         """Run until `stop` is set or the task is cancelled; what the broker still owes is heard out first."""
+        if self._wake is not None:
+            raise RuntimeError("this Relay has run already; make a new one")
+        self._wake = Wake()
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[None] = loop.create_future()
         thread = threading.Thread(
@@ -94,6 +97,7 @@ class Relay:
             self._stop.set()
             self._wake.ring()
             await asyncio.shield(asyncio.wait({ended}))
+            self._wake.close()
         ended.result()
 
     def health(self) -> Health:
@@ -158,6 +162,7 @@ class Relay:
             self._worker = None
 
     def _send(self, session: Session, house: House, *, cdc: bool) -> None:
+        assert self._wake is not None
         stream = Stream(self._url, self.database, self._lease.adopt, self._wake.ring) if cdc else None
         shown = (lambda: stream.confirmed) if stream is not None else (lambda: 0)
         deleter = Deleter(self._url, self.database, self._lease.adopt, shown)

@@ -19,8 +19,8 @@ from psycopg import pq
 
 from outbox_relay import slot
 from outbox_relay.limits import (
+    SLOT_RETRY_FIRST_S,
     SLOT_RETRY_MAX_S,
-    SLOT_RETRY_S,
     STATUS_S,
     TOLD_BYTES_MAX,
     TOLD_ROWS_MAX,
@@ -153,16 +153,15 @@ class Stream(threading.Thread):
 
     def run(self) -> None:
         """Follow, and begin again after whatever ends it: the table is polled meanwhile."""
-        pause_s = SLOT_RETRY_S
+        pause_s = SLOT_RETRY_FIRST_S
         while not self._stop_asked.is_set():
-            began = time.monotonic()
             try:
                 self._follow()
             except (psycopg.Error, StreamEnded, ProtocolError) as error:
                 if self._stop_asked.is_set():
                     break
                 # A stream that had lived is begun again soon; one that can't be begun, less and less often.
-                pause_s = 0.2 if time.monotonic() - began > SLOT_RETRY_S else min(pause_s * 2, SLOT_RETRY_MAX_S)
+                pause_s = SLOT_RETRY_FIRST_S if self.state == "live" else min(pause_s * 2, SLOT_RETRY_MAX_S)
                 self.state = f"no stream: {str(error).strip()}"
                 log.warning("%s: %s. The table is polled; next try in %.1f s.", self.name, str(error).strip(), pause_s)
             finally:
@@ -310,7 +309,7 @@ class _Reader:
 
 
 def _await_free(session: Session, name: str, stop: threading.Event) -> None:
-    deadline = time.monotonic() + WAL_SENDER_TIMEOUT_S * 2
+    deadline, found = time.monotonic() + WAL_SENDER_TIMEOUT_S * 2, None
     while not stop.is_set() and time.monotonic() < deadline:
         found = slot.status(session, name)
         if found is None or found.active_pid is None:

@@ -24,12 +24,14 @@ from outbox_relay.lease import Lease
 from outbox_relay.limits import (
     CONFIRM_S,
     DELIVERY_STALL_S,
+    HELD_ROWS_MAX,
     HOLD_BACK_S,
     POLL_BUSY_S,
     POLL_IDLE_S,
     RESTART_FIRST_S,
     RESTART_MAX_S,
     SCAN_ROWS_MAX,
+    SLOW_START_ROWS,
     STOP_S,
 )
 from outbox_relay.polling import TableReader
@@ -75,6 +77,7 @@ class Sender:
         self._idle_s = POLL_BUSY_S
         self._confirm_at = 0.0
         self._pause_s = RESTART_FIRST_S
+        self._window = HELD_ROWS_MAX  # rows that the producer may have
         self._counts = {"sent": 0, "failed": 0, "dead": 0, "drains": 0}
         self._error: str | None = None
 
@@ -136,6 +139,7 @@ class Sender:
         if seqs:
             self._counts["sent"] += len(seqs)
             self._suspects.difference_update(seqs)
+            self._window = min(self._window + len(seqs), HELD_ROWS_MAX)
             self._pause_s, self._error = RESTART_FIRST_S, None
 
     def _failed(self, failed: Failed) -> None:
@@ -156,6 +160,7 @@ class Sender:
         self._error = why
         self._acked(self._publisher.restart())
         self._held.forget()
+        self._window = SLOW_START_ROWS
         self._to_polling()
         self._look_at = time.monotonic() + self._pause_s
         self._pause_s = min(self._pause_s * 2, RESTART_MAX_S)
@@ -164,25 +169,29 @@ class Sender:
 
     def _dispatch(self) -> None:
         waiting, sent = self._held.waiting, self._held.sent
-        ids = self._house.topic_ids
         while waiting and not self._house.redrive_asked.is_set():
             now, row = time.monotonic(), waiting[0].row
             if self._parked.holds(row.topic, row.key):
                 item = self._held.leave_next()
                 self._bury(row.seq, item.lsn, "behind", "waits behind an earlier row of its key or topic")
                 continue
-            if now > self._lease.may_send_until or self._must_hold_back(now):
+            if now > self._lease.may_send_until or len(sent) >= self._window or self._must_hold_back(now):
                 return
             if self._suspects and sent and (row.seq in self._suspects or not self._suspects.isdisjoint(sent)):
                 return  # a suspect is sent alone
+            if row.topic not in self._house.asked:
+                self._house.want(row.topic)  # its id must be known before the send; the answer is a moment away
+                return
             try:
+                if row.topic in self._house.missing:
+                    raise Refused("missing", "Kafka says that there is no such topic")
                 self._publisher.send(row)
             except QueueFull:
                 return
             except Refused as refused:
                 self._refused(refused)
                 continue
-            self._held.send_next(now, ids.get(row.topic))
+            self._held.send_next(now, self._house.topic_ids.get(row.topic))
 
     def _must_hold_back(self, now: float) -> bool:
         oldest = self._held.oldest_sent_at()
@@ -235,7 +244,9 @@ class Sender:
 
     def _poll(self) -> None:
         rows_max = min(SCAN_ROWS_MAX, self._held.room)
-        if time.monotonic() < self._look_at or rows_max < min(SCAN_ROWS_MAX, len(self._held.known)):
+        full = len(self._held.waiting) >= SCAN_ROWS_MAX or rows_max < min(SCAN_ROWS_MAX, len(self._held.known))
+        if full or time.monotonic() < self._look_at:
+            self._listen_only()
             return
         taken = self._stream.take() if self._stream else None
         if taken is not None:
@@ -245,18 +256,26 @@ class Sender:
         for row in look.rows:
             self._held.take(row, 0)
         self._catching_up.looked(look)
-        if self._stream is not None and taken is not None:
-            self._confirm()
-            if taken.live and self._catching_up.may_stream():
-                self.mode = "streaming"
-                log.info("relay %s: the table is drained, the stream goes on from there", self._name)
+        if taken is not None and taken.live and self._catching_up.may_stream():
+            self.mode = "streaming"
+            log.info("relay %s: the table is drained, the stream goes on from there", self._name)
+        if self._stream is not None:
+            self._confirm()  # after the question above: this may see what the look did not
         self._idle_s = POLL_BUSY_S if look.rows else min(self._idle_s * 1.5, POLL_IDLE_S)
         self._look_at = time.monotonic() + (0.0 if look.more else self._idle_s)
+
+    def _listen_only(self) -> None:
+        """What the stream tells is shed, for the table has it; so the WAL is freed however long Kafka is away."""
+        if self._stream is not None and time.monotonic() >= self._confirm_at:
+            self._catching_up.told(self._stream.take())
+            self._confirm()
 
     def _listen(self) -> None:
         assert self._stream is not None
         if not self._held.room:
-            return  # it keeps what it hears up to a bound of its own, then sheds
+            log.warning("relay %s: %d rows in memory; the rest is read from the table later", self._name, HELD_ROWS_MAX)
+            self._to_polling()
+            return
         taken = self._stream.take()
         self._catching_up.told(taken)
         if taken.gap or not taken.live:
@@ -268,12 +287,12 @@ class Sender:
                 self._held.take(row, told.lsn)
         self._catching_up.passed()
         if time.monotonic() >= self._confirm_at:
-            if self._catching_up.owes_a_look:
-                self._catching_up.shown(current(self._session))
             self._confirm()
 
     def _confirm(self) -> None:
         assert self._stream is not None
+        if self._catching_up.owes_a_look:
+            self._catching_up.shown(current(self._session))
         self._confirm_at = time.monotonic() + CONFIRM_S
         self._stream.confirm(self._catching_up.confirmable)
 

@@ -6,13 +6,14 @@ the fix and to unblock the saga, which replays its journal and takes up where it
 
 import os
 import sys
+from pathlib import Path
 from types import FrameType
 
 from orchestrator.errors import AmendsError
 from orchestrator.problems import Problem
 
-_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_STDLIB = os.path.dirname(os.__file__)
+_OURS = str(Path(__file__).resolve().parent.parent)
+_STDLIB = str(Path(os.__file__).parent)
 
 
 class Blocked(AmendsError):

@@ -13,6 +13,7 @@ import asyncio
 import sys
 from asyncio import events, futures, tasks
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -258,7 +259,7 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
             for task in reversed(self.tasks + self._system_tasks):
                 _closed(task.get_coro())
             for generator in reversed(self.generators):
-                _closed(generator.aclose())
+                _ended(generator)
         finally:
             events._set_running_loop(outer)
         held: tuple[Any, ...] = (self.tasks, self._system_tasks, self._ready, self._retries, self.timers)
@@ -312,11 +313,15 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
                 )
 
 
+def _ended(generator: AsyncGenerator[Any, Any]) -> None:
+    """Its `aclose()` has to be begun: to close that, unbegun, would leave the generator to the garbage collector."""
+    with suppress(BaseException):  # StopIteration when it is done; Evicted out of its finally block.
+        generator.aclose().send(None)
+
+
 def _closed(coroutine: Any) -> None:
-    try:
+    with suppress(BaseException):  # A coroutine that answers its closing with an error is gone all the same.
         coroutine.close()
-    except BaseException:
-        return  # A coroutine that answers its closing with an error is gone all the same.
 
 
 def _refusing(name: str) -> Callable[..., NoReturn]:

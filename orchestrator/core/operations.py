@@ -98,6 +98,7 @@ class Operation:
     def abandon(self) -> None:
         """Whoever waited was cancelled. Without a result taken, the outcome is nobody's: settled before the end."""
         self.abandoned = True
+        self.st.came_loose(self)
         if self.state == "open":
             self.state = after(self.state, "lost")
             self.drop_timers()

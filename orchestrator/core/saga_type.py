@@ -63,11 +63,13 @@ class SagaType(Generic[_I, _R_co]):
             )
         return given.annotation, signature.return_annotation
 
-    def __call__(self, *_: Any, **__: Any) -> Any:
-        raise TypeError(
-            f"saga {self.name} can't be called: inside a saga `await s.run({self.function.__name__}, …)`, "
-            f"outside `client.start({self.function.__name__}, …, id=…)`"
-        )
+    if not TYPE_CHECKING:  # a type checker is to say so too, and it does where there is no __call__
+
+        def __call__(self, *_: Any, **__: Any) -> Any:
+            raise TypeError(
+                f"saga {self.name} can't be called: inside a saga `await s.run({self.function.__name__}, …)`, "
+                f"outside `client.start({self.function.__name__}, …, id=…)`"
+            )
 
     def __repr__(self) -> str:
         return f"<saga {self.name} version {self.version}>"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.core import determinism, values
-from orchestrator.core.blocked import Blocked, blocked
+from orchestrator.core.blocked import Blocked, TurnTooLong, blocked
 from orchestrator.core.calls import Call, Child
 from orchestrator.core.decisions import Decision, Finish, StartStep, Timer, Turn
 from orchestrator.core.ending import Ending
@@ -145,6 +145,8 @@ class LiveSaga:
             st.loop.run()
         except Blocked:
             raise
+        except TurnTooLong as error:
+            raise (st.loop.broken or blocked("TurnTooLong", "a turn ran too long")) from error
         except Misuse as error:
             raise Blocked(_problem(error)) from error
         except Exception as error:

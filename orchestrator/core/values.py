@@ -120,9 +120,12 @@ def _signature(function: Callable[..., Any], bound: bool) -> Signature:
 def result_json(function: Callable[..., Any], result: object) -> Json:
     """What the engine reports of a step that returned: its JSON by the function's return annotation.
 
-    Raises PayloadError: the step ran, its result can't be kept.
+    Without one it is None: a step is refused without, so it is an undo, whose result nobody reads. (Don't ask for the
+    result of an undo at all: it may be annotated with what can't be kept.) Raises PayloadError: it ran, its result
+    can't be kept.
     """
-    return to_json(signature(function).result, result)
+    declared = signature(function).result
+    return None if declared is inspect.Signature.empty else to_json(declared, result)
 
 
 def _checked(data: bytes) -> bytes:

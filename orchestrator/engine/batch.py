@@ -103,6 +103,7 @@ def commit(
     for hold in involved:
         hold.batch_no += 1
         hold.next_offset = offsets.get(hold.shard, hold.next_offset)
+        hold.probing = ()
 
 
 def _statements(batch: Batch, partitions: Callable[[str], int]) -> Iterable[tuple[LiteralString, tuple[Any, ...]]]:

@@ -50,8 +50,18 @@ class Ends:
     def news(self) -> list[EndOffset]:
         return [self._news.popleft() for _ in range(len(self._news))]
 
+    def _all_asked(self) -> list[int] | None:
+        """All that was asked while Kafka was silent is one question. None: stop."""
+        shards: set[int] = set()
+        while not shards or not self._asked.empty():
+            asked = self._asked.get()
+            if asked is None:
+                return None
+            shards.update(asked)
+        return sorted(shards)
+
     def _run(self) -> None:
-        while (shards := self._asked.get()) is not None:
+        while (shards := self._all_asked()) is not None:
             asked_us = self._now_us()
             try:
                 topic_id = self._topology.sagas_topic_id()

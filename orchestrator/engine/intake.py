@@ -137,10 +137,10 @@ class Intake:
             try:
                 messages = consumer.poll(POLL_MAX, POLL_S)
             except OffsetOutOfRange as error:
-                epoch = self._epochs.pop(error.partition, None)
-                if epoch is not None:
-                    consumer.revoke([error.partition])
+                if (epoch := self._epochs.get(error.partition)) is not None:
                     low, _ = consumer.watermarks(self._topic, error.partition)
+                    consumer.revoke([error.partition])
+                    del self._epochs[error.partition]  # Only now: had Kafka not answered, nobody would read it again.
                     self._news.append(OutOfRange(error.partition, epoch, low))
                     self._wake()
                 continue

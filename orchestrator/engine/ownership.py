@@ -1,6 +1,7 @@
 """The shards we hold: claimed, given back, lost; and what each of these means for the rest of the worker."""
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, LiteralString
@@ -15,8 +16,11 @@ from orchestrator.engine.recovery import RESTORED
 from orchestrator.engine.shards import Plan
 from orchestrator.engine.wakeups import Wakeups
 from orchestrator.engine.watermarks import Watermarks
+from orchestrator.errors import AmendsError
 
 log = logging.getLogger("orchestrator.engine.ownership")
+
+CLAIM_AGAIN_S = 0.2
 
 _END_OTHER_SELVES: LiteralString = """
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
@@ -38,25 +42,41 @@ class Ownership:
     recover: Callable[[psycopg.Connection[Any], fence.Hold, str, int], None]
     holds: dict[int, fence.Hold] = field(default_factory=dict)
     to_load: list[str] = field(default_factory=list)  # sagas with local steps under way, of shards just claimed
+    _unread: set[int] = field(default_factory=set)  # ours by the table perhaps, and not held: nobody else claims them
+    _again_s: float = 0.0
 
     def follow(self, connection: psycopg.Connection[Any], plan: Plan) -> None:
         """Give back what others asked for, claim what should be ours."""
         for shard in plan.gifts & self.holds.keys():
             fence.release(connection, self.holds[shard])
-            self.lose({shard})
+            self._forget({shard})
             log.info("shard %s given back to who asked for it", shard)
         for shard, epoch, dead in plan.claims:
             if shard not in self.holds:
                 if dead is not None and (ended := workers.terminate_backends(connection, dead)):
                     log.warning("ended %s database sessions of worker %s, which is gone or stands still", ended, dead)
                 self._claim(connection, shard, epoch)
+        if self._unread and time.monotonic() >= self._again_s:
+            self._again_s = time.monotonic() + CLAIM_AGAIN_S
+            self._claim_own(connection, frozenset(self._unread))
+
+    def _claim_own(self, connection: psycopg.Connection[Any], shards: frozenset[int] | None = None) -> None:
+        """Shards (None: all) that are ours by the table: for everybody else their owner lives."""
+        self._unread.clear()
+        for owner in fence.owners(connection):
+            wanted = shards is None or owner.shard in shards
+            if wanted and owner.worker == self.worker and owner.shard not in self.holds:
+                self._claim(connection, owner.shard, owner.epoch)
 
     def reclaim(self, connection: psycopg.Connection[Any]) -> None:
         """After a lost session: whether our last COMMIT happened is not known. New epochs wait for it to be decided."""
         connection.execute(_END_OTHER_SELVES)
-        for owner in fence.owners(connection):
-            if owner.worker == self.worker and owner.shard not in self.holds:
-                self._claim(connection, owner.shard, owner.epoch)
+        self._claim_own(connection)
+
+    def start_over(self, connection: psycopg.Connection[Any], shard: int, low: int) -> None:
+        """Its topic does not reach to our offset: send again what is open, and read from where the topic begins."""
+        self.recover(connection, self.holds[shard], self.topic_id(), low)
+        self.reclaim_one(connection, shard)
 
     def reclaim_one(self, connection: psycopg.Connection[Any], shard: int) -> None:
         """Read this shard anew, from what is committed."""
@@ -66,10 +86,16 @@ class Ownership:
             self._claim(connection, shard, hold.epoch)
 
     def _claim(self, connection: psycopg.Connection[Any], shard: int, epoch: int) -> None:
+        try:
+            topic_id = self.topic_id()
+        except AmendsError as error:
+            log.warning("shard %s can't be read: %s", shard, error)
+            self._unread.add(shard)
+            return
         hold = fence.claim(connection, shard, epoch, self.worker)
         if hold is None:
+            self._unread.add(shard)
             return
-        topic_id = self.topic_id()
         if hold.topic_id is None:
             fence.set_topic(connection, hold, topic_id, hold.next_offset)
         elif hold.topic_id != topic_id:
@@ -86,7 +112,14 @@ class Ownership:
         log.info("shard %s claimed: epoch %s, reading from offset %s", shard, hold.epoch, hold.next_offset)
 
     def lose(self, shards: set[int] | frozenset[int]) -> None:
-        """Forget all about these shards: what is not committed is somebody else's to do again."""
+        """Forget all about these shards: what is not committed is to be done again, by us if they turn out to be ours.
+
+        A fence may have refused only because a row was locked for a moment; nobody but us would look at it then.
+        """
+        self._unread |= shards
+        self._forget(shards)
+
+    def _forget(self, shards: set[int] | frozenset[int]) -> None:
         for shard in shards & self.holds.keys():
             del self.holds[shard]
             self.intake.stop_reading(shard)
@@ -98,4 +131,4 @@ class Ownership:
         """A planned stop: others can claim at once."""
         for hold in list(self.holds.values()):
             fence.release(connection, hold)
-        self.lose(set(self.holds))
+        self._forget(set(self.holds))

@@ -3,7 +3,8 @@
 1. Its shard has been read up to the end offset observed after it fell due: a reply that lies there comes first.
 2. The outbox is healthy: while rows lie there for seconds, nobody could have answered them.
 3. Its command has left the outbox. One that has not was not sent: patience begins anew, no attempt is burnt.
-4. Patience with a call begins again at the claim and at the outbox's recovery: what happened before left no trace.
+4. Patience with a call begins when its command had left the outbox, and again at the claim and at the outbox's
+   recovery: what happened before left no trace.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from typing import Any, LiteralString
 import psycopg
 
 from orchestrator import limits
+from orchestrator.core.decisions import Timer
+from orchestrator.engine.departures import Departures
 from orchestrator.engine.fence import Hold
 from orchestrator.engine.processing import Processing
 from orchestrator.engine.wakeups import PUT_OFF_US, DueTimer, Wakeup, Wakeups, patient_due_us
@@ -37,13 +40,16 @@ class Patience:
     ask_ends: Callable[[list[int]], None]
     _held: dict[int, list[Wakeup]] = field(default_factory=dict)
     _unhealthy_us: int = 0  # the last moment at which rows lay in the outbox for too long
+    _departures: Departures = field(default_factory=Departures)
 
     def due(self, connection: psycopg.Connection[Any], holds: dict[int, Hold], now_us: int) -> list[DueTimer]:
-        """Timers to fire now."""
+        """Timers to fire now. To be called all the time: an outage of the relay must be noticed while it lasts."""
+        if holds and self._departures.is_due(now_us):
+            self._healthy(connection, now_us)
         for wakeup in self.wakeups.due(now_us, DUE_MAX):
             self._held.setdefault(wakeup.shard, []).append(wakeup)
         let_in = self._let_in(holds)
-        if asking := self.watermarks.to_ask(set(self._held), now_us):
+        if asking := self.watermarks.to_ask(set(self._held), now_us, holds):
             self.ask_ends(asking)
         if not let_in:
             return []
@@ -77,20 +83,26 @@ class Patience:
         found: tuple[int, int] | None = None
         for timer in self.processing.timers(wakeup):
             key = self.processing.key(wakeup, timer)
-            due_us = patient_due_us(timer, now_us if key in unsent else floor_us)
+            begins_us = now_us if key in unsent else max(floor_us, self._left_us(timer, now_us))
+            due_us = patient_due_us(timer, begins_us)
             found = min(found or (due_us, timer.number), (due_us, timer.number))
         if found is None:
             return None
-        if found[0] > now_us:
+        if found[0] > now_us or not self.watermarks.lets_in(wakeup.shard, found[0]):
             self._put_off(wakeup, found[0])
             return None
         return DueTimer(wakeup.saga_no, wakeup.saga_id, wakeup.shard, found[1])
+
+    def _left_us(self, timer: Timer, now_us: int) -> int:
+        left_us = self._departures.left_us(timer.armed_us)
+        return now_us if left_us is None else left_us
 
     def _put_off(self, wakeup: Wakeup, due_us: int) -> None:
         self.wakeups.set(wakeup.saga_no, wakeup.saga_id, wakeup.shard, due_us)
 
     def _healthy(self, connection: psycopg.Connection[Any], now_us: int) -> bool:
         row = connection.execute(_OLDEST).fetchone()
+        self._departures.looked(None if row is None else row[0], now_us)
         if row is None or now_us - row[0] < limits.OUTBOX_HEALTHY_S * 1e6:
             return True
         self._unhealthy_us = now_us

@@ -2,7 +2,8 @@
 
 After an unclean end the new owner notes, for a while, whose turns it is about to run, before it runs them. If it dies
 as well, its successor finds the note: the sagas on it run alone from then on, each noted by itself; and a saga that
-is found noted alone is quarantined. So one bad saga costs three processes at most, however large the batches are.
+is found noted alone is quarantined. The note goes with the commit of those turns, so that a process which is killed
+from outside hardly ever leaves one. One bad saga costs three processes at most, however large the batches are.
 """
 
 import time
@@ -63,8 +64,6 @@ class Probing:
             hold = holds.get(shard)
             if hold is None or now > watch.until_s:
                 del self._shards[shard]
-                if hold is not None and hold.probing:
-                    fence.set_probing(connection, hold, [])
                 continue
             ids = sorted({one.saga_id for one in portion if one.shard == shard and one.saga_id} - self.condemned)
             if ids and tuple(ids) != hold.probing:

@@ -74,7 +74,7 @@ class SagaRow:
 
     @property
     def identity(self) -> SagaIdentity:
-        return SagaIdentity(self.id, self.uid, self.type, self.version, self.shard)
+        return SagaIdentity(self.id, self.uid, self.type, self.version, self.shard, parent_id=self.parent_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

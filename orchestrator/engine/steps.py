@@ -125,6 +125,9 @@ class StepRunner:
         self._thread.join(CLOSE_S)
 
     def _finish(self, run: _Run, body: Json, problem: Problem | None) -> None:
+        if problem is not None and run.step.maybe_ran:
+            # The run before this one may have had its effect: whatever this one says, nobody knows (A5).
+            problem = replace(problem, effect="unknown")
         end = replace(run.end, body=body, problem=problem)
         with self._lock:
             self._running.discard(end.key)
@@ -145,10 +148,10 @@ class StepRunner:
         step = run.step
         with running_step(run.key, step.attempt):
             if step.kind != "transaction":
-                return values.result_json(step.function, step.function(*step.args))
+                return _result(step, step.function(*step.args))
 
             def work(connection: Any) -> Json:
-                return values.result_json(step.function, step.function(connection, *step.args))
+                return _result(step, step.function(connection, *step.args))
 
             return step_results.run(self._databases[step.database], run.key, work)
 
@@ -167,9 +170,14 @@ class StepRunner:
         step = run.step
         with running_step(run.key, step.attempt):
             if step.kind != "transaction":
-                return values.result_json(step.function, await step.function(*step.args))
+                return _result(step, await step.function(*step.args))
 
             async def work(connection: Any) -> Json:
-                return values.result_json(step.function, await step.function(connection, *step.args))
+                return _result(step, await step.function(connection, *step.args))
 
             return await step_results.run_async(self._databases[step.database], run.key, work)
+
+
+def _result(step: StartStep, result: object) -> Json:
+    """What is kept of a step; of an undo only that it ended."""
+    return None if step.undo_of is not None else values.result_json(step.function, result)

@@ -6,6 +6,7 @@ from typing import Any, LiteralString
 import psycopg
 
 from orchestrator.messaging.kafka_admin import Admin
+from orchestrator.messaging.kafka_errors import TopicMissing
 from orchestrator.messaging.topics import Topics
 from outbox_relay.errors import TopicUnknown
 
@@ -19,6 +20,7 @@ class Topology:
         self.topics = Topics(prefix)
         self._admin, self._connect = Admin(bootstrap), connect
         self._partitions: dict[str, int] = {}
+        self._sagas_topic_id: str | None = None
 
     def partitions(self, topic: str) -> int:
         """How many partitions a topic has. Raises TopicUnknown (a RowRefused) when no migration has registered it."""
@@ -30,8 +32,21 @@ class Topology:
         return self._partitions[topic]
 
     def sagas_topic_id(self) -> str:
-        """Kafka's id of the topic `sagas`: another one under the same name is another log. Blocks."""
-        return self._admin.topic_ids([self.topics.sagas])[self.topics.sagas]
+        """Kafka's id of the topic `sagas`: another one under the same name is another log. Blocks.
+
+        Raises a DependencyError, TopicMissing when somebody has deleted it.
+        """
+        found = self._admin.topic_ids([self.topics.sagas])
+        if self.topics.sagas not in found:
+            raise TopicMissing(self.topics.sagas)
+        self._sagas_topic_id = found[self.topics.sagas]
+        return self._sagas_topic_id
+
+    def known_topic_id(self) -> str:
+        """The id that Kafka gave last: a claim must not wait for a broker that is away. It is looked at all the time,
+        so that an old one does not stay. Blocks, and raises, only before the first answer.
+        """
+        return self._sagas_topic_id or self.sagas_topic_id()
 
     def ends(self, shards: list[int]) -> dict[int, int]:
         """Shard -> the offset that the next message of its partition will get. Blocks."""

@@ -82,7 +82,7 @@ class Wakeups:
 
 def patient_due_us(timer: Timer, floor_us: int) -> int:
     """When a timer really falls due. One that measures patience with a call starts again at `floor_us`: the latest of
-    the claim and the last moment at which the outbox was not healthy.
+    the claim, the last moment at which the outbox was not healthy, and the one at which its command had left it.
     """
     if timer.seq is None or timer.armed_us >= floor_us:
         return timer.due_us

@@ -3,9 +3,13 @@
 The end offset is asked for after the fact, so lag can't starve timers: the target is one snapshot, and it is reached.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 ASK_EVERY_S = 0.02
+# Of a shard for which no timer waits: the topic's id comes with the answer, and one that was made anew and has outgrown
+# our offset skips messages silently, for ever.
+ASK_ANYWAY_S = 1.0
 
 
 @dataclass(slots=True)
@@ -43,12 +47,14 @@ class Watermarks:
         state = self._shards.get(shard)
         return state is not None and state.observed_us >= due_us
 
-    def to_ask(self, shards: set[int], now_us: int) -> list[int]:
-        """Shards whose end offset must be looked at again, at most every ASK_EVERY_S."""
+    def to_ask(self, waiting: set[int], now_us: int, held: Iterable[int] = ()) -> list[int]:
+        """Shards whose end offset must be looked at again: at most every ASK_EVERY_S where timers wait for it, and at
+        least every ASK_ANYWAY_S where the shard is `held`.
+        """
         asked = []
-        for shard in sorted(shards):
+        for shard in sorted({*waiting, *held}):
             state = self._shards.setdefault(shard, _Shard())
-            if now_us - state.asked_us >= ASK_EVERY_S * 1e6:
+            if now_us - state.asked_us >= (ASK_EVERY_S if shard in waiting else ASK_ANYWAY_S) * 1e6:
                 state.asked_us = now_us
                 asked.append(shard)
         return asked

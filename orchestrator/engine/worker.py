@@ -17,6 +17,7 @@ from uuid import uuid4
 import psycopg
 
 from orchestrator import limits
+from orchestrator.core import determinism
 from orchestrator.core.decisions import StartStep
 from orchestrator.core.registry import Registry
 from orchestrator.engine import inbound, verbs
@@ -47,6 +48,7 @@ from orchestrator.settings import Settings
 log = logging.getLogger("orchestrator.engine")
 
 IDLE_S = 0.05
+TOPIC_LOOK_EVERY_S = 2.0
 RECONNECT_FIRST_S, RECONNECT_MAX_S = 0.1, 2.0
 RETRY_WHOLE = ("08", "40", "53", "57")  # SQLSTATE classes of a database that can't right now
 
@@ -62,17 +64,18 @@ class Worker:
         databases: Mapping[str, str] | None = None,
         lifespan: Lifespan | None = None,
         name: str = "",
+        live_sagas_max: int = limits.LIVE_SAGAS_MAX,
     ) -> None:
         self._settings = settings
         self._id = uuid4()
         self._name = name or f"{socket.gethostname()}-{os.getpid()}"
         self._url = settings.database_url.get_secret_value()
-        self._cycles, self._verbs_read_s = 0, 0.0
+        self._cycles, self._verbs_read_s, self._topic_asked_s = 0, 0.0, 0.0
         self._spans = SpanExport(settings, lambda: connect(self._url, f"amends-spans-{self._id}"))
         self._bell = threading.Event()
         self._ends: deque[StepEnd] = deque()
         self._clock = DatabaseClock()
-        self._registry, self._cache = registry, Cache(registry)
+        self._registry, self._cache = registry, Cache(registry, live_sagas_max)
         self._wakeups, self._watermarks = Wakeups(), Watermarks()
         self._steps = StepRunner({"default": self._url, **(databases or {})}, self._step_ended, lifespan)
         self._probing = Probing()
@@ -81,6 +84,7 @@ class Worker:
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop`. Raises DependencyError if the database was never migrated."""
+        determinism.install_guard()
         installation = self._begin()
         try:
             with self._watchdog:
@@ -130,7 +134,7 @@ class Worker:
             self._cache,
             self._wakeups,
             self._watermarks,
-            topic_id=self._topology.sagas_topic_id,
+            topic_id=self._topology.known_topic_id,
             claimed=self._probing.claimed,
             recover=self._recovery.send_again,
         )
@@ -250,9 +254,14 @@ class Worker:
         for lost in self._intake.news():
             hold = self._own.holds.get(lost.shard)
             if hold is not None and hold.epoch == lost.epoch:
-                if lost.low is not None:
-                    self._recovery.send_again(connection, hold, self._topology.sagas_topic_id(), lost.low)
-                self._own.reclaim_one(connection, lost.shard)
+                if lost.low is None:
+                    self._own.reclaim_one(connection, lost.shard)
+                else:
+                    self._own.start_over(connection, lost.shard, lost.low)
+        if time.monotonic() - self._topic_asked_s >= TOPIC_LOOK_EVERY_S and self._own.holds:
+            # Not only when a timer is due: who waits for a message alone has none.
+            self._topic_asked_s = time.monotonic()
+            self._ends_watch.ask(sorted(self._own.holds))
 
     def _start_found_steps(self, connection: psycopg.Connection[Any]) -> None:
         """Local steps that were under way when a shard was claimed run again, under the same keys."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.contracts import Command, Message, clashing_names, messages, reply_type
-from orchestrator.errors import DefinitionError
+from orchestrator.errors import DefinitionError, clashing_failures
 from orchestrator.messaging import avro
 from orchestrator.messaging.avro_walk import Schema
 
@@ -36,6 +36,11 @@ def check_schemas(directory: Path, types: Iterable[type[Message]] | None = None)
         for name, places in clashing_names().items()
         if name in wanted
     ]
+    if types is None:
+        problems += [
+            f"{name} is the name of several Failures: {', '.join(places)}; pin another by wire_name= for one of them"
+            for name, places in clashing_failures().items()
+        ]
     for name, schema in wanted.items():
         path = _path(directory, name)
         if not path.exists():

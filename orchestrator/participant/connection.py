@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, LiteralString, Self, TypeVar
 import psycopg
 from psycopg import pq
 
-from orchestrator.errors import AmendsError
+from orchestrator.participant.refusal import TransactionIsOurs
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -38,16 +38,6 @@ _OPTIONS: dict[str, Any] = {
     "-c default_transaction_isolation=read\\ committed -c TimeZone=UTC",
 }
 _ENDS_A_TRANSACTION = frozenset(("COMMIT", "END", "ABORT", "ROLLBACK", "BEGIN", "START", "PREPARE"))
-
-
-class TransactionIsOurs(AmendsError):
-    """A handler tried to end the transaction that it shares with the inbox."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(
-            f"{what} is refused inside a handler: its rows, the inbox and the outbox commit together after it returns. "
-            f"Raise an exception to roll back, or use a savepoint: async with tx.connection.transaction()"
-        )
 
 
 class InboxCursor(psycopg.AsyncCursor[Any]):

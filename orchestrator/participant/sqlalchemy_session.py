@@ -11,16 +11,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from orchestrator.participant.connection import InboxConnection, TransactionIsOurs
+from orchestrator.participant.refusal import TransactionIsOurs
 
 if TYPE_CHECKING:
     from psycopg import AsyncCursor
+
+    from orchestrator.participant.connection import InboxConnection
 
 
 class _Borrowed:
     """The connection as SQLAlchemy sees it: everything but its transaction and its end."""
 
-    def __init__(self, connection: InboxConnection) -> None:
+    def __init__(self, connection: "InboxConnection") -> None:
         self._connection = connection
 
     def __getattr__(self, name: str) -> Any:
@@ -54,7 +56,7 @@ class _AsyncSession(AsyncSession):
     sync_session_class = _Session
 
 
-def engine_on(connection: Callable[[], InboxConnection | None]) -> AsyncEngine:
+def engine_on(connection: "Callable[[], InboxConnection | None]") -> AsyncEngine:
     """An engine whose only connection is the one that `connection` returns."""
 
     async def borrow(*_: Any, **__: Any) -> Any:

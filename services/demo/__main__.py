@@ -5,7 +5,7 @@ import sys
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Any, LiteralString
 
 import psycopg
@@ -19,6 +19,7 @@ from services.demo import example, report, view
 from services.demo.board import Board
 from services.demo.driver import Driver
 from services.demo.faults import Faults
+from services.demo.film import Film
 from services.demo.look import Eye
 from services.demo.options import Options, parse
 from services.demo.outcomes import count_outcomes
@@ -38,20 +39,24 @@ async def demo(options: Options) -> int:
     try:
         world = await prepare(running, options)
         say(f"databases shop_{world.run}_*, topics {world.topic_prefix}*, files in {world.folder}")
-        run = await sell(options, running, world, began_s)
+        film = Film() if options.record is not None else None
+        run = await sell(options, running, world, began_s, film)
         report.write(run)
         print(f"\n{report.text(run)}", flush=True)
+        if film is not None and options.record is not None:
+            film.add(report.short(run))
+            film.write(options.record)
         return run.exit_code
     finally:
         await running.down()
 
 
-async def sell(options: Options, running: RunningStack, world: World, began_s: float) -> report.Run:
+async def sell(options: Options, running: RunningStack, world: World, began_s: float, film: Film | None) -> report.Run:
     """Open the shop, sell and break things until everything has been shown, wait for the end, audit."""
     board = Board(began_s)
     async with opened(running, world, board) as (shop, eye):
         faults, driver = Faults(options, shop, eye, board), Driver(options, world, board)
-        async with alongside(view.show(board)):
+        async with alongside(view.show(board)), alongside(film.watch(board)) if film is not None else nullcontext():
             script = asyncio.create_task(faults.run())
             await all_of(script, asyncio.create_task(driver.run(enough=script.done)), watching=shop)
             board.note(f"{driver.started} checkouts were started; the last ones are ending")

@@ -26,6 +26,7 @@ class Options:
     down_s: float = DOWN_S
     seed: int = 1
     var: Path = Path("var")
+    record: Path | None = None
 
     @property
     def folder(self) -> Path:
@@ -43,6 +44,7 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--faults", default=",".join(FAULTS), help=f"of {', '.join(FAULTS)}; '' for none")
     parser.add_argument("--seed", type=int, default=1, help="of what is ordered")
     parser.add_argument("--var", type=Path, default=Path("var"), help="where the stack and the demo keep their files")
+    parser.add_argument("--record", type=Path, metavar="FILE.svg", help="make a picture of the view that plays")
     given = parser.parse_args(arguments)
     chosen = [fault for fault in given.faults.split(",") if fault]
     unknown = set(chosen) - set(FAULTS)
@@ -58,4 +60,5 @@ def parse(arguments: Sequence[str]) -> Options:
         down_s=FAST_DOWN_S if given.fast else DOWN_S,
         seed=given.seed,
         var=given.var,
+        record=given.record,
     )

@@ -81,6 +81,12 @@ def text(run: Run) -> str:
     return "\n\n".join(sections)
 
 
+def short(run: Run) -> str:
+    """The same without the example and what to try next."""
+    sections = [outcomes_text(run), faults_text(run), ledgers_text(run.audit.ledgers), verdict_text(run)]
+    return "\n\n".join(sections).partition("\n\nTry next")[0]
+
+
 def outcomes_text(run: Run) -> str:
     placed = run.audit.ledgers["placed"]
     lines = [f"{placed} checkouts in {run.seconds:.0f} s, at least {run.open_least} open at any time"]

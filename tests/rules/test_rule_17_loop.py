@@ -1,6 +1,6 @@
 """Rule 17. Nothing in a saga's loop depends on addresses, on the garbage collector or on threads: tasks have their
-order in every set, coroutines that can't have one are refused, and what is thrown out of memory does nothing on
-its way out.
+order in every set, coroutines that can't have one are refused, and what is thrown out of memory does nothing on its
+way out.
 """
 
 import asyncio

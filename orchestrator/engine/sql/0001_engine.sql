@@ -213,7 +213,8 @@ BEGIN
     IF cardinality(held) <> cardinality(p_shards) THEN
         RAISE EXCEPTION 'shards were lost' USING ERRCODE = 'AM001', DETAIL = held::text;
     END IF;
-    UPDATE amends.shards s SET batch_no = s.batch_no + 1, next_offset = m.next_offset
+    -- With the commit the turns that were noted have ended: a death from here on is not theirs.
+    UPDATE amends.shards s SET batch_no = s.batch_no + 1, next_offset = m.next_offset, probing = NULL
     FROM unnest(p_shards, p_next_offsets) AS m(shard, next_offset)
     WHERE s.shard = m.shard;
 END $$;

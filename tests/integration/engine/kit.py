@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 
+from orchestrator import limits
 from orchestrator.contracts import messages
 from orchestrator.core.registry import Registry
 from orchestrator.core.saga_type import SagaType
@@ -43,15 +44,19 @@ class System:
     settings: Settings
     stack: ExitStack
     errors: list[BaseException] = field(default_factory=list)
+    workers: list[Worker] = field(default_factory=list)
 
     @property
     def url(self) -> str:
         return self.settings.database_url.get_secret_value()
 
-    def orchestrator(self, sagas: Sequence[SagaType[Any, Any]], name: str = "") -> Callable[[], None]:
+    def orchestrator(
+        self, sagas: Sequence[SagaType[Any, Any]], name: str = "", *, live_sagas_max: int = limits.LIVE_SAGAS_MAX
+    ) -> Callable[[], None]:
         """Start one more orchestrator; the function returned stops it as a planned stop does."""
         stop = threading.Event()
-        worker = Worker(self.settings, Registry(sagas), name=name)
+        worker = Worker(self.settings, Registry(sagas), name=name, live_sagas_max=live_sagas_max)
+        self.workers.append(worker)
         return self._thread(lambda: worker.run(stop), stop.set)
 
     def orchestrator_process(self, *, failpoints: str | None = None, app: str = APP) -> "Process":

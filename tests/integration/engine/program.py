@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import time
 from datetime import timedelta
 
@@ -131,7 +132,41 @@ async def slow(s: Saga, seconds: float) -> float:
     return await s.step(slow_step, seconds)
 
 
-app = App(sagas=[transfer, refused, patient, hasty, sleeper, endless, hanging, parent, slow], participants=[ledger])
+def once(account: str) -> int:
+    """Takes effect, dies with its process the first time, and says no the second: nobody knows, so it is undone."""
+    count_run(account)
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+        runs = connection.execute("SELECT count(*) FROM step_runs WHERE account = %s", (account,)).fetchone()
+    if runs == (1,):
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise TooMuch(amount=0)
+
+
+def take_back(account: str) -> None:
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute("DELETE FROM step_runs WHERE account = %s", (account,))
+
+
+@saga
+async def doubtful(s: Saga, account: str) -> int:
+    return await s.step(once, account, undo=take_back)
+
+
+@saga
+async def nosy(s: Saga, path: str) -> str:
+    """Opens a file in the saga itself, which is refused."""
+    return read(path)
+
+
+def read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
+
+
+app = App(
+    sagas=[transfer, refused, patient, hasty, sleeper, endless, hanging, parent, slow, doubtful, nosy],
+    participants=[ledger],
+)
 
 TABLES = """
     CREATE TABLE bookings (key text NOT NULL, account text NOT NULL, amount int NOT NULL);

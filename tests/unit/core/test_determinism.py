@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from random import random as roll
 from typing import Any
@@ -123,10 +123,9 @@ def test_helpers_that_take_the_handle_are_checked_when_it_is_registered() -> Non
 
 
 @pytest.fixture(autouse=True, scope="module")
-def guard() -> Iterator[None]:
+def guard() -> None:
     install_guard()
     install_guard()
-    yield
 
 
 SNEAKY: list[tuple[str, Callable[[], Any]]] = [

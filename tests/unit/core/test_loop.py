@@ -1,8 +1,10 @@
 """The deterministic loop: order, timers, eviction, what is refused, anyio (rules 15, 17; holes C1, C2, C3)."""
 
 import asyncio
+import ctypes
 import gc
 import math
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -10,7 +12,7 @@ import anyio
 import pytest
 
 from orchestrator import Saga, TimedOut, saga
-from orchestrator.core.blocked import Blocked, Evicted
+from orchestrator.core.blocked import Blocked, Evicted, TurnTooLong
 from orchestrator.core.entries import Started, TimerFired
 from orchestrator.core.ids import SagaIdentity
 from orchestrator.core.timers import microseconds
@@ -223,6 +225,33 @@ def test_the_watchdogs_word_blocks_whatever_the_code_does() -> None:
     driver = Driver(long, 0)
     live.append(driver.live)
     assert "TurnTooLong" in driver.blocked(driver.message(Paid(reference="1"), id="1"))
+
+
+def test_a_turn_that_runs_too_long_is_interrupted_from_another_thread() -> None:
+    live: list[LiveSaga] = []
+
+    @saga
+    async def busy(s: Saga, _: int) -> None:
+        await s.receive(Paid)
+        while len(live) == 1:
+            try:
+                sum(range(100))
+            except BaseException:
+                s.set("swallowed", True)
+                live.append(live[0])
+
+    driver = Driver(busy, 0)
+    live.append(driver.live)
+    turns = threading.get_ident()
+
+    def watch() -> None:
+        driver.live.interrupt()
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(turns), ctypes.py_object(TurnTooLong))
+
+    watchdog = threading.Timer(0.05, watch)
+    watchdog.start()
+    assert "TurnTooLong" in driver.blocked(driver.message(Paid(reference="1"), id="1"))
+    watchdog.join()
 
 
 # ---- eviction

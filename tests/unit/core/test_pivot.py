@@ -156,6 +156,24 @@ def test_a_scope_after_the_pivot_can_be_taken_back() -> None:
     assert driver.end.result == "done"
 
 
+def test_a_scope_around_the_pivot_leaves_what_was_before_it() -> None:
+    @saga
+    async def around(s: Saga, _: int) -> str:
+        try:
+            async with s.scope():
+                await s.call(Reserve(sku="before"))
+                s.pivot()
+                await s.call(Reserve(sku="after"))
+                raise LookupError
+        except LookupError:
+            return "went on"
+
+    driver = Driver(around, 0)
+    driver.feed(driver.reply(0))
+    assert ops(driver.feed(driver.reply(2))) == ["undo"]
+    assert ops(driver.feed(driver.undone(2)))[-1] == "finish completed"
+
+
 def test_a_child_that_failed_after_the_pivot_is_run_again_under_another_id() -> None:
     @saga
     async def child(s: Saga, _: int) -> str:
@@ -172,6 +190,24 @@ def test_a_child_that_failed_after_the_pivot_is_run_again_under_another_id() -> 
     _, started = driver.feed(driver.verb("retry"))
     assert isinstance(started, StartChild)
     assert (started.seq, started.id) == (2, "dispatch-7-retry1")
+
+
+def test_what_is_stuck_and_then_cancelled_by_the_code_is_no_longer_stuck() -> None:
+    @saga
+    async def impatient(s: Saga, _: int) -> str:
+        s.pivot()
+        try:
+            async with asyncio.timeout(60):
+                await s.call(Reserve(sku="a"))
+        except TimeoutError:
+            return "went on"
+        return "?"
+
+    driver = Driver(impatient, 0)
+    driver.feed(driver.failed(2))
+    assert driver.live.status == "stuck"
+    assert ops(driver.feed(driver.timer()))[0] == "status running"
+    assert driver.end.result == "went on"
 
 
 @pytest.mark.parametrize("twice", [False, True])

@@ -42,3 +42,11 @@ def test_kafka_is_asked_at_most_every_20_ms_a_shard() -> None:
     assert marks.to_ask({0, 1}, now_us=1_000_000) == [0, 1]
     assert marks.to_ask({0, 1}, now_us=1_010_000) == []
     assert marks.to_ask({0}, now_us=1_020_000) == [0]
+
+
+def test_a_held_shard_is_asked_about_every_second_though_no_timer_waits() -> None:
+    """Its topic may have been made again under us."""
+    marks = Watermarks()
+    assert marks.to_ask(set(), now_us=1_000_000, held={0, 1}) == [0, 1]
+    assert marks.to_ask({1}, now_us=1_020_000, held={0, 1}) == [1]
+    assert marks.to_ask(set(), now_us=2_000_000, held={0, 1}) == [0]

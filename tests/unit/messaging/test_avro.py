@@ -464,6 +464,35 @@ def test_the_walk_refuses_what_ends_too_early():
         skipper(avro.schema_of(Point))(b"\x02", 0, [10], 0)
 
 
+@pytest.mark.parametrize(
+    ("tp", "body", "why"),
+    [
+        (str, varint(-3) + b"abc", "a text of -3 bytes"),
+        (int | str, varint(2) + varint(1), "branch 2"),
+        (int | str, varint(-1) + varint(1), "branch -1"),
+        (list[int], varint(limits.PAYLOAD_ITEMS_MAX + 1), "items"),
+        (list[int], varint(-limits.PAYLOAD_ITEMS_MAX - 1) + varint(1), "items"),
+    ],
+)
+def test_the_walk_refuses_what_the_decoder_would_take(tp, body, why):
+    with pytest.raises(TooMuch, match=why):
+        skipper(avro.schema_of(tp))(body, 0, [limits.PAYLOAD_ITEMS_MAX], 0)
+
+
+def test_the_walk_goes_over_blocks_that_name_their_size():
+    body = varint(-2) + varint(2) + varint(7) + varint(8) + varint(1) + varint(9) + varint(0)
+    assert skipper(avro.schema_of(list[int]))(body, 0, [10], 0) == len(body)
+    assert avro.decode(avro.codec_of(list[int]).mark + body) == [7, 8, 9]
+
+
+@pytest.mark.parametrize(
+    "cls", [control.Start, control.Undo, control.Settled, control.ProblemRecord, control.ChildEnded]
+)
+def test_a_message_of_another_kind_is_refused_by_its_name(cls):
+    with pytest.raises(avro.Undecodable, match=f"Point where {cls.codec.name} is expected"):
+        cls.decode(avro.encode(Point, {"x": 1, "y": 0.0}))
+
+
 # ---- which schemas are known -----------------------------------------------------------------------------------------
 
 

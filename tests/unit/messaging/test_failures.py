@@ -19,6 +19,7 @@ from orchestrator.errors import (
     TimedOut,
     Transient,
     UnknownFailure,
+    clashing_failures,
     failure_named,
 )
 from orchestrator.messaging.control import ProblemRecord
@@ -31,15 +32,15 @@ class ShelfEmpty(Failure):
     left: int = 0
 
 
-class Nothing(Failure):
+class JustNo(Failure):
     pass
 
 
-class OutOfTea(ShelfEmpty):
+class TeaShelfEmpty(ShelfEmpty):
     kinds: list[str] = []
 
 
-class Declined(Failure, wire_name="card_declined"):
+class CardRefused(Failure, wire_name="card_refused"):
     amount: Decimal
     at: datetime
     raw: bytes = b""
@@ -48,9 +49,9 @@ class Declined(Failure, wire_name="card_declined"):
 FAILURES = [
     ShelfEmpty(sku="tea", left=2),
     ShelfEmpty(sku="tea"),
-    Nothing(),
-    OutOfTea(sku="tea", kinds=["green", "white"]),
-    Declined(amount=Decimal("45.00"), at=datetime(2026, 1, 2, tzinfo=UTC), raw=b"\x00\xff"),
+    JustNo(),
+    TeaShelfEmpty(sku="tea", kinds=["green", "white"]),
+    CardRefused(amount=Decimal("45.00"), at=datetime(2026, 1, 2, tzinfo=UTC), raw=b"\x00\xff"),
     UnknownFailure(failure_type="NotHere", failure_fields={"a": [1]}),
 ]
 OTHERS = [
@@ -110,9 +111,9 @@ def test_fields_are_keywords_validated_and_frozen():
 
 
 def test_what_python_sets_on_an_exception_can_be_set():
-    failure = Nothing()
+    failure = JustNo()
     failure.add_note("seen in the test")
-    with pytest.raises(Nothing) as caught:
+    with pytest.raises(JustNo) as caught:
         raise failure from ValueError("why")
     assert caught.value.__notes__ == ["seen in the test"]
     assert isinstance(caught.value.__cause__, ValueError)
@@ -121,21 +122,34 @@ def test_what_python_sets_on_an_exception_can_be_set():
 def test_equality_asks_for_class_and_fields():
     assert ShelfEmpty(sku="a") == ShelfEmpty(sku="a", left=0)
     assert ShelfEmpty(sku="a") != ShelfEmpty(sku="b")
-    assert ShelfEmpty(sku="a") != OutOfTea(sku="a")
-    assert Nothing() != "Nothing"
-    assert len({Nothing(), Nothing(), ShelfEmpty(sku="a")}) == 2
+    assert ShelfEmpty(sku="a") != TeaShelfEmpty(sku="a")
+    assert JustNo() != "JustNo"
+    assert len({JustNo(), JustNo(), ShelfEmpty(sku="a")}) == 2
 
 
 def test_repr_reads_like_the_code_that_made_it():
     assert repr(ShelfEmpty(sku="tea", left=2)) == "ShelfEmpty(sku='tea', left=2)"
-    assert (repr(Nothing()), str(Nothing())) == ("Nothing()", "Nothing")
+    assert (repr(JustNo()), str(JustNo())) == ("JustNo()", "JustNo")
 
 
 def test_found_by_its_wire_name():
-    assert failure_named("card_declined") is Declined
-    assert failure_named("OutOfTea") is OutOfTea
-    assert failure_named("Declined") is not Declined
+    assert failure_named("card_refused") is CardRefused
+    assert failure_named("TeaShelfEmpty") is TeaShelfEmpty
+    assert failure_named("CardRefused") is None
     assert failure_named("UnknownFailure") is None
+
+
+def test_two_places_with_one_name_are_known():
+    class Twin(Failure):
+        pass
+
+    def elsewhere():
+        class Twin(Failure):
+            pass
+
+    elsewhere()
+    assert len(clashing_failures()["Twin"]) == 2
+    assert "JustNo" not in clashing_failures()
 
 
 def test_a_class_that_refuses_stored_fields_still_gives_a_definite_no():

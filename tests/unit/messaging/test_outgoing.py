@@ -21,24 +21,24 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SECRET = b"only the orchestrator knows"
 
 
-class Booked(Message):
+class RideBooked(Message):
     ref: str
 
 
-class Book(Command[Booked], service="couriers"):
+class BookRide(Command[RideBooked], service="couriers"):
     order_id: str
 
 
-class Wipe(Command[None], service="couriers"):
+class WipeRides(Command[None], service="couriers"):
     order_id: str
 
 
-class Delivered(Event, topic="deliveries", key="number"):
+class RideDone(Event, topic="deliveries", key="number"):
     number: int
     note: str = ""
 
 
-class NoCourier(Failure):
+class NoRider(Failure):
     reason: str
 
 
@@ -64,7 +64,7 @@ REQUEST = Request(
     saga_id="o-1",
     operation_key="uid:0:3",
     attempt=2,
-    type="Book",
+    type="BookRide",
     reply_to="t.sagas/5",
     nonce=nonce_of(SECRET, "uid:0:3"),
     expires_at="2026-01-02T00:00:00+00:00",
@@ -77,7 +77,13 @@ ADDRESS = ReturnAddress(
 
 def test_a_command_says_where_its_answer_goes():
     got = carried(outgoing.command_row(REQUEST, {"order_id": "1"}))
-    assert (got.topic, got.key, got.kind, got.type, got.attempt) == ("t.couriers.commands", "o-1", "command", "Book", 2)
+    assert (got.topic, got.key, got.kind, got.type, got.attempt) == (
+        "t.couriers.commands",
+        "o-1",
+        "command",
+        "BookRide",
+        2,
+    )
     assert (got.expires_at, got.traceparent) == (REQUEST.expires_at, TRACE)
     assert avro.decode(got.payload) == {"order_id": "1"}
     assert ReturnAddress.of(got) == ReturnAddress(
@@ -92,7 +98,12 @@ def test_a_command_says_where_its_answer_goes():
 
 @pytest.mark.parametrize(
     ("command", "known", "reply"),
-    [("Book", "done", {"ref": "r"}), ("Book", "unknown", None), ("Wipe", "done", None), ("Wipe", "unknown", None)],
+    [
+        ("BookRide", "done", {"ref": "r"}),
+        ("BookRide", "unknown", None),
+        ("WipeRides", "done", None),
+        ("WipeRides", "unknown", None),
+    ],
 )
 def test_an_undo_brings_all_that_an_empty_inbox_needs(command, known, reply):
     request = Request(**{name: getattr(REQUEST, name) for name in REQUEST.__slots__} | {"type": command})
@@ -115,7 +126,7 @@ def test_the_largest_undo_fits_into_a_kafka_message():
     )
     headers = sum(len(name) + len(value) + 8 for name, value in row.headers.items())
     assert len(row.payload) + len(row.key) + headers + 500 < limits.MESSAGE_BYTES_MAX
-    with pytest.raises(PayloadError, match=r"Book: .*bytes"):
+    with pytest.raises(PayloadError, match=r"BookRide: .*bytes"):
         outgoing.command_row(REQUEST, {"order_id": biggest + "x" * 50})
 
 
@@ -132,14 +143,14 @@ def test_start_and_message_go_to_the_shard():
 
     row_id = outgoing.message_uuid("o-1", "m-1")
     row = outgoing.message_row(
-        topic="t.sagas", shard=5, saga_id="o-1", wire_name="Booked", body={"ref": "r"}, channel="c", row_id=row_id
+        topic="t.sagas", shard=5, saga_id="o-1", wire_name="RideBooked", body={"ref": "r"}, channel="c", row_id=row_id
     )
     got = carried(row)
-    assert (got.kind, got.type, got.channel, got.id) == ("message", "Booked", "c", row_id)
+    assert (got.kind, got.type, got.channel, got.id) == ("message", "RideBooked", "c", row_id)
     assert row_id == outgoing.message_uuid("o-1", "m-1") != outgoing.message_uuid("o-2", "m-1")
 
 
-@pytest.mark.parametrize(("command", "body"), [(Book, {"ref": "r"}), (Wipe, None)])
+@pytest.mark.parametrize(("command", "body"), [(BookRide, {"ref": "r"}), (WipeRides, None)])
 def test_a_reply_carries_the_address_back(command, body):
     got = carried(outgoing.succeeded_row(ADDRESS, command=command, body=body))
     assert (got.topic, got.partition, got.key) == ("t.sagas", 5, "o-1")
@@ -150,17 +161,17 @@ def test_a_reply_carries_the_address_back(command, body):
 
 @pytest.mark.parametrize("outcome", ["failed", "retry", "conflict"])
 def test_every_other_reply_carries_a_problem(outcome):
-    problem = problem_of(NoCourier(reason="strike"))
+    problem = problem_of(NoRider(reason="strike"))
     got = carried(outgoing.refused_row(ADDRESS, outcome=outcome, problem=problem))
-    assert (got.kind, got.outcome, got.type) == ("reply", outcome, "NoCourier")
-    assert exception_of(ProblemRecord.decode(got.payload).problem) == NoCourier(reason="strike")
+    assert (got.kind, got.outcome, got.type) == ("reply", outcome, "NoRider")
+    assert exception_of(ProblemRecord.decode(got.payload).problem) == NoRider(reason="strike")
 
 
 def test_a_no_arrives_even_if_its_fields_are_too_large():
-    problem = problem_of(NoCourier(reason="x" * limits.MESSAGE_BYTES_MAX))
+    problem = problem_of(NoRider(reason="x" * limits.MESSAGE_BYTES_MAX))
     got = carried(outgoing.refused_row(ADDRESS, outcome="failed", problem=problem))
     again = ProblemRecord.decode(got.payload).problem
-    assert (again.kind, again.type, again.effect, again.fields) == ("failure", "NoCourier", "none", {})
+    assert (again.kind, again.type, again.effect, again.fields) == ("failure", "NoRider", "none", {})
     assert isinstance(exception_of(again), Failure)
 
 
@@ -176,7 +187,7 @@ def test_undone_with_and_without_a_problem():
     [
         ChildEnded(outcome="succeeded", result={"a": [1.5, None]}),
         ChildEnded(outcome="succeeded", result=None),
-        ChildEnded(outcome="failed", problem=Problem(kind="failure", type="NoCourier", fields={"reason": "x"})),
+        ChildEnded(outcome="failed", problem=Problem(kind="failure", type="NoRider", fields={"reason": "x"})),
     ],
 )
 def test_a_childs_end_and_its_undo(ended):
@@ -192,12 +203,12 @@ def test_a_childs_end_and_its_undo(ended):
 
 
 def test_an_event_is_ordered_by_its_key(monkeypatch):
-    row = event_row(Delivered(number=7), topics=Topics("t."), event_id="e-1", traceparent=TRACE)
+    row = event_row(RideDone(number=7), topics=Topics("t."), event_id="e-1", traceparent=TRACE)
     got = carried(row)
-    assert (got.topic, got.key, got.kind, got.type, got.id) == ("t.deliveries", "7", "event", "Delivered", "e-1")
+    assert (got.topic, got.key, got.kind, got.type, got.id) == ("t.deliveries", "7", "event", "RideDone", "e-1")
     assert row.partition is None
     monkeypatch.setenv("AMENDS_TOPIC_PREFIX", "env.")
-    assert Delivered(number=7).__outbox__().topic == "env.deliveries"
+    assert RideDone(number=7).__outbox__().topic == "env.deliveries"
 
 
 def test_an_event_without_a_usable_key_is_refused():
@@ -213,7 +224,7 @@ def test_a_class_that_is_not_imported_is_named():
     with pytest.raises(DefinitionError, match="NotHere"):
         outgoing.class_named("NotHere")
     with pytest.raises(DefinitionError, match="no command"):
-        outgoing.command_named("Booked")
+        outgoing.command_named("RideBooked")
 
 
 @pytest.mark.parametrize(
@@ -309,7 +320,7 @@ def test_names_of_topics():
         "shop.stock.commands",
         "shop.orders",
     )
-    needed = topics.needed([Book, Wipe, Delivered, Booked], shards=16)
+    needed = topics.needed([BookRide, WipeRides, RideDone, RideBooked], shards=16)
     assert needed == {"shop.sagas": 16, "shop.couriers.commands": 4, "shop.deliveries": 4}
     with pytest.raises(DefinitionError):
         Topics("a b")

@@ -6,7 +6,7 @@ import pytest
 from pydantic import create_model
 
 from orchestrator.contracts import Command, Message
-from orchestrator.errors import DefinitionError, DependencyError
+from orchestrator.errors import DefinitionError, DependencyError, Failure
 from orchestrator.messaging import avro, control
 from orchestrator.messaging.schema_files import check_schemas, incompatible, schemas_of, write_files, write_schemas
 
@@ -87,6 +87,28 @@ def test_a_changed_default_is_written_without_a_former_version(tmp_path):
     write_files(tmp_path, {"D": avro.schema_of(message("D", n=(int, 1)))})
     assert write_files(tmp_path, {"D": avro.schema_of(message("D", n=(int, 2)))}) == [tmp_path / "D.avsc"]
     assert not (tmp_path / "former").exists()
+
+
+def test_names_that_two_classes_claim_are_told(tmp_path):
+    def elsewhere():
+        class FiledTwice(Message):
+            pass
+
+        class FiledNo(Failure):
+            pass
+
+        return FiledTwice
+
+    class FiledTwice(Message):
+        pass
+
+    class FiledNo(Failure):
+        pass
+
+    write_schemas(tmp_path, [elsewhere()])
+    (problem,) = check_schemas(tmp_path, [FiledTwice])
+    assert "FiledTwice is the name of several classes" in problem
+    assert any("FiledNo is the name of several Failures" in problem for problem in check_schemas(tmp_path))
 
 
 def test_a_damaged_file_is_named(tmp_path):

@@ -1,21 +1,26 @@
 """The demo's judgements: which stage a saga is in, how an order ended, and when a run has proved nothing."""
 
+import asyncio
 import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from orchestrator.local.stack import Stack
 from services.auditor import Audit, Violation
 from services.demo import basket, example, look, outcomes
+from services.demo.board import Board
 from services.demo.faults import Fault
+from services.demo.film import Film
 from services.demo.look import STAGES, Look
 from services.demo.options import FAULTS, Options, parse
 from services.demo.report import Run, text
 from services.demo.world import World
+from tests.deadlines import eventually_async
 
 CALL = {"op": "call", "seq": 2, "name": "ChargeCard", "service": "payments", "body": {}}
 STARTED = {"in": "started", "at": 1_000_000}
@@ -125,8 +130,23 @@ def test_the_command_line() -> None:
         checkouts=20, open_min=20, kills=1, faults=frozenset({"orchestrator"})
     )
     assert parse(["--faults", ""]).faults == frozenset()
+    assert parse(["--record", "docs/recording.svg"]).record == Path("docs/recording.svg")
     with pytest.raises(SystemExit):
         parse(["--faults", "moon"])
+
+
+async def test_the_film_has_a_frame_for_each_note_and_is_well_formed(tmp_path: Path) -> None:
+    board, film, path = Board(), Film(), tmp_path / "film.svg"
+    watching = asyncio.create_task(film.watch(board))
+    for what in ("the first sagas run", "SIGKILL to orchestrator-1", "the first saga advanced after 0.2 s"):
+        board.note(what)
+        await eventually_async(lambda: asyncio.sleep(0, film.count == len(board.notes)), 5, what)
+    watching.cancel()
+    film.add("the books add up\n" * 40)
+    film.write(path)
+    frames = [group for group in ET.parse(path).getroot() if group.get("class") == "frame"]
+    assert len(frames) == 3
+    assert "SIGKILL" in path.read_text().replace("&#160;", " ")
 
 
 @pytest.fixture
