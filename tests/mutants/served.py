@@ -33,8 +33,8 @@ MUTANTS = (
         3,
         "the_offset_is_left_to_later",
         _FENCE_SQL,
-        "SET batch_no = s.batch_no + 1, next_offset = m.next_offset\n",
-        "SET batch_no = s.batch_no + 1\n",
+        "next_offset = m.next_offset",
+        "next_offset = s.next_offset",
     ),
     _Served(
         3,
@@ -96,8 +96,15 @@ MUTANTS = (
         9,
         "the_outbox_is_not_looked_into",
         _PATIENCE,
-        "due_us = patient_due_us(timer, now_us if key in unsent else floor_us)",
-        "due_us = patient_due_us(timer, floor_us)",
+        "begins_us = now_us if key in unsent else max(",
+        "begins_us = max(",
+    ),
+    _Served(
+        9,
+        "the_log_was_looked_at_for_another_time",
+        _PATIENCE,
+        "if found[0] > now_us or not self.watermarks.lets_in(wakeup.shard, found[0]):",
+        "if found[0] > now_us:",
     ),
     _Served(
         9,
@@ -116,9 +123,9 @@ MUTANTS = (
     _Served(
         9,
         "timers_do_not_wait_for_the_log",
-        _PATIENCE,
-        "(let_in if self.watermarks.lets_in(shard, wakeup.due_us) else waiting)",
-        "(let_in if True else waiting)",
+        "orchestrator/engine/watermarks.py",
+        "return state is not None and state.observed_us >= due_us",
+        "return True",
     ),
     _Served(
         11,
@@ -135,6 +142,13 @@ MUTANTS = (
         "WHERE saga_id = ANY (%s) ORDER BY message_id\n",
     ),
     _Served(
+        12,
+        "what_came_before_a_start_that_nobody_could_run_is_lost",
+        "orchestrator/engine/processing.py",
+        "            waiting = mail.waiting(connection, [row.id]).get(row.id, [])\n",
+        "            pass\n",
+    ),
+    _Served(
         13,
         "what_has_not_begun_is_lost",
         "orchestrator/engine/recovery.py",
@@ -145,8 +159,8 @@ MUTANTS = (
         13,
         "the_old_topic_is_not_told_apart",
         "outbox_relay/sent.py",
-        "(s.topic_id < %(topic_id)s OR s.topic_id > %(topic_id)s)",
-        "s.topic_id = %(topic_id)s",
+        "(s.topic_id < %(topic_id)s OR s.topic_id > %(topic_id)s",
+        "(s.topic_id = %(topic_id)s",
     ),
     _Served(
         13,
@@ -159,8 +173,8 @@ MUTANTS = (
         14,
         "verbs_wait_for_a_minute",
         "orchestrator/engine/verbs.py",
-        "    WHERE done_at IS NULL AND shard = ANY (%s)\n",
-        "    WHERE done_at IS NULL AND shard = ANY (%s) AND given_at < clock_timestamp() - interval '1 minute'\n",
+        "WHERE v.done_at IS NULL AND v.shard = ANY (%s)",
+        "WHERE v.done_at IS NULL AND v.given_at < clock_timestamp() - interval '1 minute' AND v.shard = ANY (%s)",
     ),
     _Served(
         21,

@@ -116,6 +116,22 @@ def test_while_there_is_something_to_read_it_is_held_and_then_fires(connection) 
     assert clockwork.fires()
 
 
+def test_a_look_at_the_log_counts_for_the_time_that_is_really_up(connection) -> None:
+    """After a claim under a backlog: the log was looked at when the old time was up, and it took long to get there."""
+    clockwork = Clockwork(connection)
+    old_due_us = clockwork.inside.now_us - SECOND
+    clockwork.hold.claimed_us = old_due_us + 60 * SECOND
+    clockwork.marks.forget(SHARD)
+    clockwork.marks.observed(SHARD, end_offset=7, at_us=clockwork.hold.claimed_us + SECOND)
+    clockwork.marks.reached(SHARD, next_offset=7)
+    clockwork.inside.now_us = clockwork.hold.claimed_us + 6 * SECOND  # five have passed since the claim
+    assert not clockwork.fires()
+    assert not clockwork.fires()
+    clockwork.marks.observed(SHARD, end_offset=9, at_us=clockwork.inside.now_us)
+    clockwork.marks.reached(SHARD, next_offset=9)
+    assert clockwork.fires()
+
+
 def test_a_command_that_still_lies_in_the_outbox_has_all_its_time_before_it(connection) -> None:
     clockwork = Clockwork(connection)
     clockwork.lies_in_the_outbox(age_s=1, key=clockwork.command.headers["operation_key"])

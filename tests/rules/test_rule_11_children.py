@@ -9,6 +9,7 @@ import pytest
 from orchestrator import Saga, SyncClient, saga
 from orchestrator.core.decisions import AnswerUndo, Settle, UndoChild
 from orchestrator.testing import Simulation
+from tests.deadlines import deadline
 from tests.integration.engine.kit import System
 from tests.integration.engine.program import Post, TooMuch
 from tests.unit.core.shop import NO, Charge, Charged, Driver, Reserve
@@ -104,6 +105,6 @@ def test_a_child_past_its_pivot_says_no_and_its_parent_is_for_a_person() -> None
 def test_on_real_servers_the_books_of_a_family_net_to_zero(books: System) -> None:
     books.orchestrator([books_too_much, books_twice])
     with SyncClient(books.settings) as client, pytest.raises(TooMuch):
-        client.run(books_too_much, "f", id="f", timeout=20)
+        client.run(books_too_much, "f", id="f", timeout=deadline(20))
     assert books.rows("SELECT sum(amount)::int, count(*)::int FROM bookings") == [(0, 4)]
     assert books.rows("SELECT status FROM amends.sagas WHERE id = 'f-child'") == [("cancelled",)]
