@@ -5,7 +5,6 @@
 #   make check     static checks, types, imports, and the pure tests
 #   make test      check, the tests on real servers, and the demo in its fast mode
 #   make test-all  what takes longer: crash points, restarts, wipes, mutants
-#   make bench     rates and costs a step, as ratios within one run
 #   make mutants   each planted bug must turn a test red
 #   make lock      write the two locks of Python packages (needs uv)
 
@@ -14,13 +13,13 @@ DEMO := compose/bootstrap.sh demo
 DEV := compose/bootstrap.sh dev
 TEST_WORKERS ?= 2
 
-.PHONY: demo up down check test test-all bench mutants lock
+.PHONY: demo up down check test test-all mutants lock
 
 demo:
 	@exec $(DEMO) -m services.demo
 
 up:
-	@exec $(DEMO) -m orchestrator.local up --var var
+	@exec $(DEMO) -m services.play up
 
 down:
 	@exec $(DEMO) -m orchestrator.local down --var var
@@ -40,9 +39,6 @@ test-all:
 	@$(DEV)
 	.venv/bin/python -m pytest -q -n $(TEST_WORKERS) -m "slow and not serial" || test $$? -eq 5
 	.venv/bin/python -m pytest -q -m serial
-
-bench:
-	@exec $(DEV) -m tests.bench
 
 mutants:
 	@exec $(DEV) -m tests.mutants

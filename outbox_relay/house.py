@@ -26,16 +26,19 @@ WAL_RETAINED_WARN_BYTES = 1024 * 1024 * 1024
 
 
 class House(threading.Thread):
-    """`topic_ids`: as the broker last said. `redrive_asked`: set by us, cleared by the sender when it is done."""
+    """What the broker last said of the topics. `redrive_asked`: set by us, cleared by the sender when it is done."""
 
     def __init__(self, database_url: str, name: str, broker: Broker, adopt: Callable[[Session], None]) -> None:
         super().__init__(name=f"outbox-house-{name}", daemon=True)
         self.topic_ids: dict[str, str | None] = {}
+        self.missing: frozenset[str] = frozenset()
+        self.asked: frozenset[str] = frozenset()  # topics that Kafka was asked about, answer or not
         self.redrive_asked = threading.Event()
         self.report: dict[str, Any] = {}
         self._url, self._broker, self._adopt = database_url, broker, adopt
         self._stop_asked = threading.Event()
-        self._missing: frozenset[str] = frozenset()
+        self._wanted: set[str] = set()
+        self._wake = threading.Event()
         self._due = {"partitions": 0.0, "topics": 0.0, "lost": 0.0}
 
     def start_from(self, session: Session) -> None:
@@ -46,7 +49,15 @@ class House(threading.Thread):
     def close(self) -> None:
         """Stop; a question that the broker does not answer is left behind."""
         self._stop_asked.set()
+        self._wake.set()
         self.join(KEEP_HOUSE_S)
+
+    def want(self, topic: str) -> None:
+        """Ask about this topic now: its id is to be known before anything is sent to it."""
+        if topic not in self._wanted:
+            self._wanted.add(topic)
+            self._due["topics"] = 0.0
+            self._wake.set()
 
     def run(self) -> None:
         """Go on over whatever fails: the next round tries again."""
@@ -58,35 +69,39 @@ class House(threading.Thread):
                     while not self._stop_asked.is_set():
                         self._round(session)
                         pause_s = KEEP_HOUSE_S
-                        self._stop_asked.wait(KEEP_HOUSE_S)
+                        self._wake.wait(KEEP_HOUSE_S)
+                        self._wake.clear()
             except psycopg.Error as error:
                 log.warning("%s: %s; trying again in %.1f s", self.name, str(error).strip(), pause_s)
                 self._stop_asked.wait(pause_s)
                 pause_s = min(pause_s * 2, RESTART_MAX_S)
 
     def _round(self, session: Session) -> None:
-        if self._is_due("partitions", PARTITIONS_EVERY_S):
+        if self._is_due("partitions"):
             session.execute(sent.PARTITIONS, sent.partitions_params())
-        if self._is_due("topics", TOPICS_REFRESH_S):
+            self._did("partitions", PARTITIONS_EVERY_S)
+        if self._is_due("topics"):
+            self._did("topics", TOPICS_REFRESH_S)  # before: a topic that is wanted meanwhile makes it due again
             self._refresh(session)
             self._watch_slot(session)
         if session.execute(dead.ASKED).fetchall()[0][0]:
             self.redrive_asked.set()
 
-    def _is_due(self, what: str, every_s: float) -> bool:
-        now = time.monotonic()
-        if now < self._due[what]:
-            return False
-        self._due[what] = now + every_s
-        return True
+    def _is_due(self, what: str) -> bool:
+        return time.monotonic() >= self._due[what]
+
+    def _did(self, what: str, every_s: float) -> None:
+        self._due[what] = time.monotonic() + every_s
 
     def _refresh(self, session: Session) -> None:
-        known = {name: topic_id for name, _count, topic_id in session.execute(topics.SELECT).fetchall()}
+        known = dict.fromkeys(list(self._wanted))
+        known.update((name, topic_id) for name, _count, topic_id in session.execute(topics.SELECT).fetchall())
         try:
             found = self._broker.describe(known)
         except (KafkaException, TimeoutError) as error:
             self.report["broker"] = str(error)
             log.warning("%s: no word from Kafka about the topics: %s", self.name, error)
+            self.asked |= known.keys()
             return
         self.report.pop("broker", None)
         session.execute(topics.UPSERT, topics.upsert_params(found))
@@ -97,19 +112,21 @@ class House(threading.Thread):
             )
         self.topic_ids = {name: topic.topic_id for name, topic in found.items()}
         self._tell_missing(frozenset(known) - frozenset(found))
+        self.asked = frozenset(known)
         session.execute(dead.ASK_FOR_FOUND, ([*found], [topic.partitions for topic in found.values()]))
         # Not only when the id has just changed: the ack of a lost topic may be booked after that [M5].
-        if self._is_due("lost", LOST_ROWS_EVERY_S) or changed:
+        if self._is_due("lost") or changed:
             self._resend_lost(session)
+            self._did("lost", LOST_ROWS_EVERY_S)
 
     def _tell_missing(self, missing: frozenset[str]) -> None:
-        for name in missing - self._missing:
+        for name in missing - self.missing:
             log.warning(
                 "%s: topic %s is in amends.topics but not in Kafka; its rows go to amends.outbox_dead until it is made",
                 self.name,
                 name,
             )
-        self._missing = missing
+        self.missing = missing
         self.report["topics_missing"] = sorted(missing)
 
     def _resend_lost(self, session: Session) -> None:

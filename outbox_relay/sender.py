@@ -169,7 +169,6 @@ class Sender:
 
     def _dispatch(self) -> None:
         waiting, sent = self._held.waiting, self._held.sent
-        ids = self._house.topic_ids
         while waiting and not self._house.redrive_asked.is_set():
             now, row = time.monotonic(), waiting[0].row
             if self._parked.holds(row.topic, row.key):
@@ -180,14 +179,19 @@ class Sender:
                 return
             if self._suspects and sent and (row.seq in self._suspects or not self._suspects.isdisjoint(sent)):
                 return  # a suspect is sent alone
+            if row.topic not in self._house.asked:
+                self._house.want(row.topic)  # its id must be known before the send; the answer is a moment away
+                return
             try:
+                if row.topic in self._house.missing:
+                    raise Refused("missing", "Kafka says that there is no such topic")
                 self._publisher.send(row)
             except QueueFull:
                 return
             except Refused as refused:
                 self._refused(refused)
                 continue
-            self._held.send_next(now, ids.get(row.topic))
+            self._held.send_next(now, self._house.topic_ids.get(row.topic))
 
     def _must_hold_back(self, now: float) -> bool:
         oldest = self._held.oldest_sent_at()

@@ -22,19 +22,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("verb", choices=("up", "down", "keep"))
     parser.add_argument("--var", type=Path, default=Path("var"), help="the stack's directory (default: var)")
     parser.add_argument("--watch", type=int, metavar="PID", help="end the stack when this process has ended")
+    parser.add_argument(
+        "--with", action="append", dest="services", default=[], metavar="NAME", help="a further service of compose.yaml"
+    )
     arguments = parser.parse_args(argv)
     try:
-        _run(arguments.verb, arguments.var, arguments.watch)
+        _run(arguments.verb, arguments.var, arguments.watch, arguments.services)
     except LocalStackError as error:
         sys.exit(str(error))
 
 
-def _run(verb: str, var: Path, watched_pid: int | None) -> None:
+def _run(verb: str, var: Path, watched_pid: int | None, services: Sequence[str]) -> None:
     match verb:
         case "keep":
-            keep(var, watched_pid)
+            keep(var, watched_pid, services)
         case "up":
-            stack = up_in_background(var, progress=lambda line: print(line, file=sys.stderr), watched_pid=watched_pid)
+            stack = up_in_background(
+                var,
+                progress=lambda line: print(line, file=sys.stderr),
+                watched_pid=watched_pid,
+                services=services,
+            )
             for name, value in stack.environment().items():
                 print(f"export {name}={value}")
         case _:

@@ -42,10 +42,13 @@ def read_stack(var: Path) -> Stack | None:
     return Stack(directory.root, row["DATABASE_URL"], row["KAFKA_BOOTSTRAP_SERVERS"])
 
 
-def up_in_background(var: Path, *, progress: Progress, watched_pid: int | None = None) -> Stack:
+def up_in_background(
+    var: Path, *, progress: Progress, watched_pid: int | None = None, services: Sequence[str] = ()
+) -> Stack:
     """Start a keeper that outlives this process and return its stack; if one is ready already, return that.
 
-    With `watched_pid` the keeper ends its stack as soon as that process has ended. Raise LocalStackError.
+    `services` are further ones of compose.yaml. With `watched_pid` the keeper ends its stack as soon as that process
+    has ended. Raise LocalStackError.
     """
     running = read_stack(var)
     if running is not None:
@@ -55,7 +58,7 @@ def up_in_background(var: Path, *, progress: Progress, watched_pid: int | None =
         raise StackInUse(directory, owner)
     log = directory.log / "keeper.log"
     begin = log.stat().st_size if log.exists() else 0
-    keeper = _launch(directory, log, watched_pid)
+    keeper = _launch(directory, log, watched_pid, services)
     try:
         return _follow(keeper, directory, log, begin, progress)
     except BaseException:  # Ctrl-C while it starts: nobody would know of it.
@@ -75,18 +78,18 @@ def down(var: Path) -> bool:
     return owner is not None or bool(left)
 
 
-def keep(var: Path, watched_pid: int | None) -> None:
+def keep(var: Path, watched_pid: int | None, services: Sequence[str] = ()) -> None:
     """Be the keeper: run the stack until a signal, or until the watched process has ended."""
     watched = None if watched_pid is None else identify(watched_pid)
     if watched_pid is not None and watched is None:
         return  # It has ended already.
-    asyncio.run(_keep(var, watched))
+    asyncio.run(_keep(var, watched, services))
 
 
-async def _keep(var: Path, watched: Identity | None) -> None:
+async def _keep(var: Path, watched: Identity | None, services: Sequence[str]) -> None:
     stop = asyncio.Event()
     on_stop_signals(asyncio.get_running_loop(), stop.set)
-    starting = asyncio.create_task(up(var, progress=_say, background=True))
+    starting = asyncio.create_task(up(var, progress=_say, services=services, background=True))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():
@@ -103,9 +106,10 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _launch(var: VarDir, log: Path, watched_pid: int | None) -> "subprocess.Popen[bytes]":
+def _launch(var: VarDir, log: Path, watched_pid: int | None, services: Sequence[str]) -> "subprocess.Popen[bytes]":
     watch: Sequence[str] = () if watched_pid is None else ("--watch", str(watched_pid))
     command = [sys.executable, "-m", "orchestrator.local", "keep", "--var", str(var.root), *watch]
+    command += [f"--with={name}" for name in services]
     with log.open("ab") as output:
         return subprocess.Popen(
             command,

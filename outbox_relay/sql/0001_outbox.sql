@@ -119,7 +119,7 @@ COMMENT ON TABLE amends.relay_lease IS 'outbox_relay.lease';
 -- Daily partitions of outbox_sent in UTC: makes those of today and the days ahead, drops those that ended longer ago
 -- than `keep`. Needs the owner's rights (DDL), which the relay's role does not have.
 CREATE OR REPLACE FUNCTION amends.outbox_sent_partitions(days_ahead int, keep interval) RETURNS int
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s' AS $$
 DECLARE
     today date := (clock_timestamp() AT TIME ZONE 'UTC')::date;
     day date;
@@ -129,7 +129,10 @@ BEGIN
     FOR i IN 0..days_ahead LOOP
         day := today + i;
         IF to_regclass(format('amends.outbox_sent_%s', to_char(day, 'YYYYMMDD'))) IS NULL THEN
-            EXECUTE format('CREATE TABLE IF NOT EXISTS amends.%I PARTITION OF amends.outbox_sent FOR VALUES FROM (%L) TO (%L)',
+            -- Not PARTITION OF, which would wait for every reader of the whole table, a backup for instance.
+            EXECUTE format('CREATE TABLE amends.%I (LIKE amends.outbox_sent INCLUDING DEFAULTS)',
+                'outbox_sent_' || to_char(day, 'YYYYMMDD'));
+            EXECUTE format('ALTER TABLE amends.outbox_sent ATTACH PARTITION amends.%I FOR VALUES FROM (%L) TO (%L)',
                 'outbox_sent_' || to_char(day, 'YYYYMMDD'), day::text || ' 00:00:00+00', (day + 1)::text || ' 00:00:00+00');
         END IF;
     END LOOP;
@@ -138,8 +141,12 @@ BEGIN
         WHERE h.inhparent = 'amends.outbox_sent'::regclass AND c.relname ~ '^outbox_sent_[0-9]{8}$'
           AND (to_date(right(c.relname, 8), 'YYYYMMDD') + 1)::timestamp AT TIME ZONE 'UTC' < clock_timestamp() - keep
     LOOP
-        EXECUTE format('DROP TABLE amends.%I', old);
-        dropped := dropped + 1;
+        BEGIN
+            EXECUTE format('DROP TABLE amends.%I', old);
+            dropped := dropped + 1;
+        EXCEPTION WHEN lock_not_available THEN
+            NULL;  -- somebody reads it; the next round drops it
+        END;
     END LOOP;
     RETURN dropped;
 END $$;

@@ -68,10 +68,11 @@ async def test_rm_45_is_not_lost(inbox, inbox_url, make_gateway) -> None:
     gateway.script.extend(("lost", "declined"))
     command, key = ChargeCard(order_id="o1"), inbox.new_key()
     async with benched(make_payments(lookup=False), inbox_url) as bench:
-        for attempt in (1, 2):
+        for attempt in range(1, 6):  # the line that was cut may cost another attempt or two
             await bench.handle(inbox.command_row(key, command, attempt))
-            await aside(inbox.answer, key, n=attempt)
-        last = inbox.answers(key)[-1]
+            last = await aside(inbox.answer, key, n=attempt)
+            if last.outcome == "failed":
+                break
         assert (last.type, last.problem.effect) == ("CardDeclined", "unknown")
         await bench.handle(inbox.undo_row(key, command, "unknown"))
         await aside(inbox.answer, key, "undone")

@@ -25,7 +25,7 @@ from orchestrator.engine.topology import Topology
 from orchestrator.engine.turns import Start
 from orchestrator.engine.wakeups import Wakeups
 from orchestrator.engine.watermarks import Watermarks
-from tests.deadlines import eventually
+from tests.deadlines import deadline, eventually
 from tests.integration.engine.kit import System
 from tests.integration.engine.program import transfer
 from tests.rules.inside import SHARD, Inside
@@ -173,6 +173,6 @@ def test_killed_with_a_step_under_way_it_runs_again_under_its_key_and_counts_onc
         client.start(transfer, "k", id="k")
         eventually(lambda: doomed.ended, 30, "the death inside a step")
         books.orchestrator_process()
-        assert client.run(transfer, "k", id="k", timeout=30) == 32
+        assert client.run(transfer, "k", id="k", timeout=deadline(30)) == 32
     assert len(books.rows("SELECT DISTINCT key FROM step_runs")) == 1
     assert books.rows("SELECT count(*)::int FROM debits") == [(1,)]

@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator import Command, Failure, Participant, Saga, SyncClient, Transaction, saga
 from orchestrator.errors import SagaIdTaken
+from tests.deadlines import deadline
 from tests.integration.engine.kit import System
 
 greeter = Participant("greeter")
@@ -42,12 +43,12 @@ def test_a_saga_calls_sleeps_steps_and_ends(system: System) -> None:
     system.participants([greeter])
     system.orchestrator([welcome])
     with SyncClient(system.settings) as client:
-        assert client.run(welcome, "Ada", id="welcome-ada", timeout=30) == "HELLO, ADA, welcome back"
+        assert client.run(welcome, "Ada", id="welcome-ada", timeout=deadline(30)) == "HELLO, ADA, welcome back"
         assert client.start(welcome, "Ada", id="welcome-ada").created is False
         with pytest.raises(SagaIdTaken):
             client.start(welcome, "Grace", id="welcome-ada")
         with pytest.raises(Unwelcome):
-            client.run(welcome, "Mallory", id="welcome-mallory", timeout=30)
+            client.run(welcome, "Mallory", id="welcome-mallory", timeout=deadline(30))
     assert system.rows("SELECT id, status FROM amends.sagas ORDER BY id") == [
         ("welcome-ada", "completed"),
         ("welcome-mallory", "failed"),

@@ -1,7 +1,7 @@
 """One bad saga: interrupted, isolated, and its neighbours go on (B4, B10)."""
 
 from orchestrator import SyncClient
-from tests.deadlines import eventually
+from tests.deadlines import deadline, eventually
 from tests.integration.engine.kit import System
 from tests.integration.engine.program import endless, hanging, transfer
 
@@ -18,7 +18,7 @@ def test_a_turn_that_never_ends_is_interrupted_and_its_neighbours_go_on(books: S
             "the quarantine",
         )
         assert "TurnTooLong" in status[0][1]
-        assert client.run(transfer, "after", id="after", timeout=30) == 32
+        assert client.run(transfer, "after", id="after", timeout=deadline(30)) == 32
 
 
 def test_a_turn_inside_c_code_costs_three_processes_at_most_and_is_quarantined(books: System) -> None:
@@ -31,7 +31,7 @@ def test_a_turn_inside_c_code_costs_three_processes_at_most_and_is_quarantined(b
                 break
         assert is_blocked(books, "h")
         books.orchestrator_process()
-        assert client.run(transfer, "after", id="after", timeout=30) == 32
+        assert client.run(transfer, "after", id="after", timeout=deadline(30)) == 32
 
 
 def is_blocked(books: System, saga_id: str) -> bool:

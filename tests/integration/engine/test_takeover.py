@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from orchestrator import SyncClient
-from tests.deadlines import eventually
+from tests.deadlines import deadline, eventually
 from tests.integration.engine import program
 from tests.integration.engine.kit import System
 from tests.integration.engine.program import patient, refused, transfer
@@ -65,7 +65,7 @@ def test_a_stopped_orchestrator_is_robbed_and_does_no_harm_when_it_wakes(books: 
         eventually(lambda: all_owned(books, by=1), 10, "the second owns all")
         first.signal(signal.SIGCONT)
         eventually(lambda: all_owned(books, by=2), 30, "the woken one asks for its share and gets it")
-        client.run(transfer, "after", id="after", timeout=30)
+        client.run(transfer, "after", id="after", timeout=deadline(30))
     check_books(books, {**dict.fromkeys(ids, 30), "after": 30})
     assert first.stop() == 0
     assert second.stop() == 0
@@ -79,7 +79,7 @@ def test_stopped_inside_a_commit_it_holds_nobody_up(books: System) -> None:
         rescuer = books.orchestrator_process()
         assert books.ended(["c"]) == {"c": "completed"}
         stuck.signal(signal.SIGCONT)
-        assert client.run(transfer, "d", id="d", timeout=30) == 32
+        assert client.run(transfer, "d", id="d", timeout=deadline(30)) == 32
     check_books(books, {"c": 30, "d": 30})
     assert rescuer.stop() == 0
     assert stuck.stop() == 0
@@ -91,7 +91,7 @@ def test_a_planned_stop_hands_over_without_a_pause(books: System) -> None:
     assert first.stop() == 0
     eventually(lambda: all_owned(books, by=1), 2, "the second owns all, without waiting for a lease")
     with SyncClient(books.settings) as client:
-        assert client.run(transfer, "p", id="p", timeout=30) == 32
+        assert client.run(transfer, "p", id="p", timeout=deadline(30)) == 32
     assert second.stop() == 0
 
 
