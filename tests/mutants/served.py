@@ -52,10 +52,17 @@ MUTANTS = (
     ),
     _Served(
         7,
-        "done_is_not_believed",
+        "the_answer_that_came_along_is_not_used",
         "orchestrator/participant/commands.py",
-        'if request.known == "done" and (entry.state != "absent" or request.reply is not None):',
-        "if False:",
+        "asked = replace(asked, reply=request.reply, recorded=True)",
+        "asked = replace(asked, recorded=True)",
+    ),
+    _Served(
+        7,
+        "the_inbox_believes_that_it_remembers_all",
+        "orchestrator/participant/commands.py",
+        "return request.sent_at < unit.now - timedelta(seconds=limits.INBOX_HORIZON_S - HORIZON_MARGIN_S)",
+        "return False",
     ),
     _Served(
         7,

@@ -12,7 +12,8 @@ from orchestrator.participant import inbox as inbox_table
 from orchestrator.participant.connection import Lane
 from orchestrator.participant.inbox_states import InboxRow, decide
 from tests.integration.participant.bench import benched
-from tests.integration.participant.shop import ReserveStock, stock
+from tests.integration.participant.conftest import aside
+from tests.integration.participant.shop import ChargeCard, ReserveStock, make_payments, stock
 from tests.rules.inside import Inside, kinds
 from tests.unit.core.shop import LOST, NO, Charge, Driver, Reserve
 
@@ -70,6 +71,20 @@ async def test_a_participant_that_forgot_everything(inbox, inbox_url, known, rep
     undone, refused = inbox.answers(key)
     assert (undone.outcome, refused.outcome, refused.problem.type) == ("undone", "failed", "Refused")
     assert inbox.one("SELECT available FROM stock WHERE item = 'book'") == stock_after
+
+
+@pytest.mark.parametrize("known", ["done", "unknown"])
+async def test_forgotten_between_do_and_undo_it_nets_to_zero(inbox, inbox_url, gateway, known) -> None:
+    """Two weeks pass between the charge and the denial; the row is gone by then."""
+    key, command = inbox.new_key(), ChargeCard(order_id="o1")
+    async with benched(make_payments(), inbox_url) as bench:
+        await bench.handle(inbox.command_row(key, command))
+        charged = await aside(inbox.answer, key)
+        inbox.connection.execute("DELETE FROM amends.inbox")
+        reply = charged.value if known == "done" else None
+        await bench.handle(inbox.undo_row(key, command, known, reply, age_s=OLD_S))
+        assert (await aside(inbox.answer, key, "undone")).outcome == "undone"
+    assert (len(gateway.book), gateway.net()) == (1, 0)
 
 
 async def test_a_row_is_forgotten_when_it_is_settled_expired_and_nobody_is_to_look_again(inbox, inbox_url) -> None:

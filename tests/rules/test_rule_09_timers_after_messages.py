@@ -77,15 +77,18 @@ class Clockwork:
         self.inside = Inside(impatient)
         (self.command,) = self.inside.start(impatient, 0, "s").outbox
         self.hold = Hold(SHARD, 1, None, 0, 0, None, claimed_us=0)  # type: ignore[arg-type]  # nobody asks
-        marks, self.wakeups = Watermarks(), Wakeups()
-        self.patience = Patience(self.wakeups, marks, self.inside.processing, lambda shards: None)
+        self.marks, self.wakeups = Watermarks(), Wakeups()
+        self.patience = Patience(self.wakeups, self.marks, self.inside.processing, lambda shards: None)
         timer = self.inside.live("s").next_timer
         assert timer is not None
         self.fires_at(timer.armed_us + 1)  # An orchestrator looks all the time: it saw that the command had left.
         self.inside.now_us = timer.due_us + SECOND
         self.wakeups.set(self.inside.resident("s").row.saga_no, "s", SHARD, timer.due_us)
-        marks.observed(SHARD, end_offset=0, at_us=10**18)
-        marks.reached(SHARD, next_offset=0)
+        self.read_to_the_end()
+
+    def read_to_the_end(self) -> None:
+        self.marks.observed(SHARD, end_offset=7, at_us=10**18)
+        self.marks.reached(SHARD, next_offset=7)
 
     def lies_in_the_outbox(self, *, age_s: float, key: str | None) -> None:
         self.connection.execute(
@@ -103,6 +106,14 @@ class Clockwork:
 
 def test_when_nothing_stands_against_it_it_fires(connection) -> None:
     assert Clockwork(connection).fires()
+
+
+def test_while_there_is_something_to_read_it_is_held_and_then_fires(connection) -> None:
+    clockwork = Clockwork(connection)
+    clockwork.marks.forget(SHARD)  # as after a claim
+    assert not clockwork.fires()
+    clockwork.read_to_the_end()
+    assert clockwork.fires()
 
 
 def test_a_command_that_still_lies_in_the_outbox_has_all_its_time_before_it(connection) -> None:
