@@ -24,8 +24,8 @@ _CLAIM: LiteralString = """
     SET epoch = s.epoch + 1, owner = %(owner)s, worker = %(worker)s, claimed_at = clock_timestamp()
     FROM (SELECT probing, worker FROM amends.shards WHERE shard = %(shard)s) AS before
     WHERE s.shard = %(shard)s AND s.epoch = %(epoch)s
-    RETURNING s.epoch, s.batch_no, s.next_offset, s.topic_id, before.probing, coalesce(before.worker <> %(worker)s, false),
-        (extract(epoch FROM s.claimed_at) * 1000000)::bigint
+    RETURNING s.epoch, s.batch_no, s.next_offset, s.topic_id, before.probing,
+        coalesce(before.worker <> %(worker)s, false), (extract(epoch FROM s.claimed_at) * 1000000)::bigint
 """
 _RELEASE: LiteralString = """
     UPDATE amends.shards SET worker = NULL
