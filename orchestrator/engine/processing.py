@@ -175,12 +175,15 @@ class Processing:
         if saga_type is None:
             return f"refused: {unknown_type(row).text}"
         live: LiveSaga | None = None
+        waiting: list[mail.Waiting] = []
         if turns := journal.read(connection, [row.saga_no])[row.saga_no]:
             try:
                 live = replay(saga_type, row.identity, turns)
             except Blocked as blocked:
                 return f"refused, still blocked: {blocked.problem.text}"
-        return self._turns.unblock(batch, resident, live, mail.held(connection, row.saga_no))
+        else:  # It never began, so what came before its start is still in the mailbox.
+            waiting = mail.waiting(connection, [row.id]).get(row.id, [])
+        return self._turns.unblock(batch, resident, live, waiting, mail.held(connection, row.saga_no))
 
     def _terminate_dark(self, batch: Batch, resident: Resident, verb: Verb) -> str:
         """Terminate a saga that can't be replayed or has not begun: nobody can say what it left undone."""

@@ -218,13 +218,17 @@ class Turns:
             writes.outbox.append(self._outbound.child_ended(resident.row, finish))
         self._finish(writes, resident, finish)
 
-    def unblock(self, batch: Batch, resident: Resident, live: LiveSaga | None, held: list[Entry]) -> str:
-        """Go on with the code at hand: `live` was replayed with it (None: it never began); then feed what was held."""
+    def unblock(
+        self, batch: Batch, resident: Resident, live: LiveSaga | None, waiting: list[mail.Waiting], held: list[Entry]
+    ) -> str:
+        """Go on with the code at hand: `live` was replayed with it (None: it never began, and `waiting` came before its
+        start); then feed what was held.
+        """
         writes = batch.of(resident.row.shard)
         writes.released.append(resident.row.saga_no)
         if live is None:
             self._move(writes, resident, "queued")
-            self.begin(batch, resident, [])
+            self.begin(batch, resident, waiting)
             held = [entry for entry in held if not isinstance(entry, Started)]
         else:
             resident.live = live

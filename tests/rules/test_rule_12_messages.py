@@ -7,8 +7,12 @@ import psycopg
 from orchestrator import Saga, saga
 from orchestrator.core.replay import replay
 from orchestrator.engine import mail
+from orchestrator.engine.batch import Batch
+from orchestrator.engine.cache import Resident
+from orchestrator.engine.processing import Known
+from orchestrator.engine.verbs import Verb
 from orchestrator.problems import Problem
-from tests.rules.inside import Inside
+from tests.rules.inside import SHARD, Inside
 from tests.unit.core.shop import Driver, Paid, Refused
 
 
@@ -78,6 +82,20 @@ def test_what_comes_for_a_saga_out_of_service_is_held() -> None:
     writes = inside.start(two_payments, 0, "s")
     inside.turns._block(writes, inside.resident("s"), Problem(kind="error", type="X"), None)
     assert [entry.message_id for _, entry in inside.come(inside.message("s", paid(1), "m1")).held]
+
+
+def test_what_came_before_the_start_of_a_saga_that_nobody_could_run_waits_for_its_unblocking(connection) -> None:
+    """The client is deployed before the orchestrator that knows the saga's new version."""
+    connection.execute(mail.KEEP, mail.keep_params([waiting(1), waiting(2)]))
+    old = Inside()
+    old.start(two_payments, 0, "s", waiting(1), waiting(2))
+    assert old.resident("s").status == "blocked"
+    deployed = Inside(two_payments)
+    deployed.cache.put(Resident(old.resident("s").row, "blocked"))
+    batch = Batch()
+    deployed.processing.process(batch, Verb(1, "s", SHARD, "unblock", ""), Known({}, {}), connection)
+    assert deployed.resident("s").status == "completed"
+    assert batch.of(SHARD).delivered == ["s"]
 
 
 def test_the_mailbox_keeps_the_order_and_knows_doubles(connection: psycopg.Connection) -> None:

@@ -66,7 +66,7 @@ def test_with_the_right_code_it_goes_on_where_it_was() -> None:
     fixed.take_over(before, "s")
     resident, batch = fixed.resident("s"), Batch()
     live, resident.live, resident.status = resident.live, None, "blocked"
-    assert fixed.turns.unblock(batch, resident, live, held) == "done"
+    assert fixed.turns.unblock(batch, resident, live, [], held) == "done"
     assert (len(batch.of(SHARD).turns), kinds(batch.of(SHARD).outbox)) == (1, ["command"])
     assert [(move.before, move.after) for move in batch.of(SHARD).moves.values()] == [("blocked", "running")]
 
