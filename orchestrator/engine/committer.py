@@ -95,6 +95,7 @@ class Committer:
         while batch.shards:
             if missing := batch.shards.keys() - self._own.holds.keys():
                 batch.drop(missing)
+                self._cache.drop_shards(frozenset(missing))  # fed, and not written
                 continue
             try:
                 batches.commit(connection, batch, self._own.holds, self._topology.partitions, spans=self._spans)

@@ -24,7 +24,8 @@ _CLAIM: LiteralString = """
     SET epoch = s.epoch + 1, owner = %(owner)s, worker = %(worker)s, claimed_at = clock_timestamp()
     FROM (SELECT probing, worker FROM amends.shards WHERE shard = %(shard)s) AS before
     WHERE s.shard = %(shard)s AND s.epoch = %(epoch)s
-    RETURNING s.epoch, s.batch_no, s.next_offset, s.topic_id, before.probing, before.worker IS NOT NULL,
+    RETURNING s.epoch, s.batch_no, s.next_offset, s.topic_id, before.probing,
+        coalesce(before.worker <> %(worker)s, false),
         (extract(epoch FROM s.claimed_at) * 1000000)::bigint
 """
 _RELEASE: LiteralString = """
@@ -64,7 +65,7 @@ class Hold:
     topic_id: str | None
     claimed_us: int
     probing: tuple[str, ...] = ()
-    unclean: bool = False  # the owner before us did not give it back: its last turn may have been its death
+    unclean: bool = False  # somebody before us did not give it back: its last turn may have been its death
 
 
 @dataclass(frozen=True, slots=True)

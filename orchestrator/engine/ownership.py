@@ -96,6 +96,8 @@ class Ownership:
         if hold is None:
             self._unread.add(shard)
             return
+        # A batch that was gathered before the loss may have loaded sagas since: others have written for them.
+        self.cache.drop_shards(frozenset({shard}))
         if hold.topic_id is None:
             fence.set_topic(connection, hold, topic_id, hold.next_offset)
         elif hold.topic_id != topic_id:

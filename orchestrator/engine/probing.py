@@ -34,9 +34,8 @@ class Probing:
 
     def claimed(self, hold: fence.Hold) -> None:
         """Look at what the owner before has left."""
-        self._shards.pop(hold.shard, None)
         if not hold.unclean:
-            return
+            return  # Given back; or ours before, and we have only lost a session: no turn has killed us.
         if len(hold.probing) == 1:
             self.condemned.update(hold.probing)
         self._shards[hold.shard] = _Watch(time.monotonic() + PROBE_S, frozenset(hold.probing))

@@ -136,6 +136,8 @@ def _nodes(story: Story, record: Record, children: Mapping[str, Record], now_us:
     for mark in story.marks:
         yield Node(mark.kind, "", mark.at_us, note=mark.text)
     for takeover in record.takeovers:
+        if story.started_us is None or takeover.at_us < story.started_us:
+            continue  # Whoever had the shard before its first turn took nothing over from it.
         yield Node("taken over", "", takeover.at_us, note=f"by {takeover.worker} (epoch {takeover.epoch})")
     if story.taken_back is not None:
         yield _taken_back(story.taken_back, record.uid, now_us)

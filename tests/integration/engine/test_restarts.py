@@ -147,9 +147,7 @@ def test_kafka_is_killed_and_stays_away_for_a_while(own: System, traffic: Traffi
     traffic.check()
 
 
-def test_both_are_killed_while_orchestrators_come_and_go(
-    own: System, traffic: Traffic, own_stack: BlockingStack
-) -> None:
+def test_both_are_away_at_once(own: System, traffic: Traffic, own_stack: BlockingStack) -> None:
     waiting = traffic.start(6)
     under_way(own, 5)
     own_stack.stop_server("kafka")

@@ -46,7 +46,7 @@ def test_every_key_is_read_and_every_variable_filled_in() -> None:
 
 
 def test_ports_have_names_and_variables() -> None:
-    assert port_names(kafka.package_text("compose.yaml")) == ["kafka", "kafka-controller", "postgres"]
+    assert port_names(kafka.package_text("compose.yaml")) == ["gateway", "kafka", "kafka-controller", "postgres"]
     assert port_variables({"kafka-controller": 20001}) == {"KAFKA_CONTROLLER_PORT": "20001"}
 
 
@@ -88,3 +88,11 @@ def test_durations() -> None:
     assert [duration_s(text) for text in ("500ms", "10s", "1m30s", "1.5h")] == [0.5, 10, 90, 5400]
     with pytest.raises(ComposeFileWrong):
         duration_s("")
+
+
+def test_the_shop_begins_when_it_is_set_up() -> None:
+    services = read_services(kafka.package_text("compose.yaml"), {})
+    shop = [name for name, service in services.items() if "services.play" in service.command and name != "setup"]
+    assert {"gateway", "relay", "orchestrator-1", "orchestrator-2", "payments"} <= set(shop)
+    assert all(services[name].depends_on == (("setup", "service_completed_successfully"),) for name in shop)
+    assert all(services[name].restart == "unless-stopped" for name in shop)

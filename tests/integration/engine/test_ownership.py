@@ -1,0 +1,69 @@
+"""A claim: what it takes over for an unclean end, and what it must forget."""
+
+from typing import Any, cast
+from unittest.mock import MagicMock
+from uuid import uuid4
+
+from orchestrator.core.registry import Registry
+from orchestrator.engine import fence
+from orchestrator.engine.cache import Cache, Resident
+from orchestrator.engine.installation import connect
+from orchestrator.engine.ownership import Ownership
+from orchestrator.engine.sagas import SagaRow
+from orchestrator.engine.wakeups import Wakeups
+from orchestrator.engine.watermarks import Watermarks
+from orchestrator.errors import DependencyError
+from tests.integration.engine.kit import System
+
+SHARD = 1
+
+
+def ownership(cache: Cache, topic_id: Any = lambda: "id") -> Ownership:
+    nothing = cast("Any", MagicMock())
+    return Ownership(uuid4(), nothing, cache, Wakeups(), Watermarks(), topic_id, nothing, nothing)
+
+
+def test_only_somebody_else_s_end_is_unclean(system: System) -> None:
+    one, other = uuid4(), uuid4()
+    with connect(system.url, "test") as connection:
+        first = fence.claim(connection, SHARD, 0, one)
+        again = fence.claim(connection, SHARD, 1, one)
+        taken = fence.claim(connection, SHARD, 2, other)
+        assert first is not None
+        assert again is not None
+        assert taken is not None
+        assert (first.unclean, again.unclean, taken.unclean) == (False, False, True)
+        fence.release(connection, taken)
+        given = fence.claim(connection, SHARD, 3, one)
+        assert given is not None
+        assert given.unclean is False
+
+
+def test_a_claim_forgets_what_was_loaded_before_it(system: System) -> None:
+    cache = Cache(Registry([]))
+    own = ownership(cache)
+    row = SagaRow(1, "s", str(uuid4()), "t", 1, SHARD, "running", "0", b"")
+    with connect(system.url, "test") as connection:
+        cache.put(Resident(row, "running"))
+        own._claim(connection, SHARD, 0)
+    assert SHARD in own.holds
+    assert cache.get("s") is None
+
+
+def test_what_is_ours_by_the_table_is_claimed_again_until_it_is_read(system: System) -> None:
+    kafka: list[str] = ["id"]
+
+    def topic_id() -> str:
+        if not kafka:
+            raise DependencyError("no broker answers")
+        return kafka[0]
+
+    own = ownership(Cache(Registry([])), topic_id)
+    with connect(system.url, "test") as connection:
+        own._claim(connection, SHARD, 0)
+        kafka.clear()
+        own.reclaim_one(connection, SHARD)
+        assert own.holds == {}
+        kafka.append("id")
+        own._claim_own(connection, frozenset(own._unread))
+        assert own.holds.keys() == {SHARD}
