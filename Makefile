@@ -33,12 +33,12 @@ check:
 	.venv/bin/python -m pytest -q -n $(TEST_WORKERS) tests/unit
 
 test: check
-	.venv/bin/python -m pytest -q -n $(TEST_WORKERS) -m "not slow and not serial" --ignore=tests/unit
+	.venv/bin/python -m tests.run "not slow and not serial"
 
 test-all:
 	@$(DEV)
-	.venv/bin/python -m pytest -q -n $(TEST_WORKERS) -m "slow and not serial" || test $$? -eq 5
-	.venv/bin/python -m pytest -q -m serial
+	.venv/bin/python -m tests.run "slow and not serial"
+	.venv/bin/python -m tests.run serial
 
 mutants:
 	@exec $(DEV) -m tests.mutants
