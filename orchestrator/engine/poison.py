@@ -44,6 +44,8 @@ class Watchdog:
         self._thread_id = threading.get_ident()
         # The handler is faulthandler's: written in C, it needs no GIL. `chain` lets the signal's default follow: death.
         faulthandler.register(signal.SIGPROF, chain=True)
+        # Armed before the first turn: the thread may not get to run any more once that has begun.
+        self._arm()
         self._thread.start()
         return self
 
@@ -72,14 +74,17 @@ class Watchdog:
     def _watch(self) -> None:
         seen, looks = 0, 0
         while not self._stop.wait(LOOK_EVERY_S):
-            # Counts the CPU seconds of this process, and is set back as long as Python gets to run.
-            signal.setitimer(signal.ITIMER_PROF, limits.TURN_SECONDS_DEADLY)
+            self._arm()
             with self._lock:
                 looks = looks + 1 if self._turn is not None and self._turns == seen else 0
                 seen = self._turns
                 if self._turn is not None and looks * LOOK_EVERY_S >= limits.TURN_SECONDS_MAX:
                     self._interrupt(self._turn)
                     looks = 0
+
+    def _arm(self) -> None:
+        """The timer counts the CPU seconds of this process, and is set back as long as Python gets to run."""
+        signal.setitimer(signal.ITIMER_PROF, limits.TURN_SECONDS_DEADLY)
 
     def _interrupt(self, saga_id: str) -> None:
         log.error("saga %s: its turn runs longer than %s s: interrupted", saga_id, limits.TURN_SECONDS_MAX)
