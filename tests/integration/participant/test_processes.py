@@ -102,6 +102,7 @@ def test_a_stopped_call_wakes_after_its_undo(settings, desk, make_gateway, proce
     assert (len(gateway.book), gateway.net(), desk.state(key)) == (1, 0, "undone")
 
 
+@pytest.mark.slow  # It rests on the time that the others take: woken before his own deadline he calls, and is undone.
 def test_who_is_stopped_before_the_call_does_not_call_when_he_wakes(settings, desk, make_gateway, processes):
     """Two commands, one place: the second one's row is `running`, its call not made, when everything stops."""
     gateway = make_gateway(honours_keys=False)
