@@ -1,4 +1,4 @@
-"""What `make demo` installs is enough to run it: the tests' own environment holds more, and would hide what is missing."""
+"""What `make demo` installs is enough to run it: the tests' environment holds more, and would hide what is missing."""
 
 import subprocess
 import sys
@@ -10,14 +10,19 @@ import importlib, pkgutil, re, sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-locked = {name.lower().replace("_", "-") for name in re.findall(r"^([A-Za-z0-9._-]+)==", Path(sys.argv[1]).read_text(), re.M)}
+def normal(name):
+    return name.lower().replace("_", "-")
+
+lock = Path(sys.argv[1]).read_text()
+locked = {normal(name) for name in re.findall(r"^([A-Za-z0-9._-]+)==", lock, re.M)}
 owners = packages_distributions()
+unwanted = re.compile(r"orchestrator[.]migrations[.](env|versions[.].*)|.*pytest_plugin")  # Run by Alembic; by pytest.
 
 class OnlyLocked:
-    """Refuses each package that no locked distribution brings; what nobody installed is the standard library or ours."""
+    """Refuses what is installed but not locked; what nobody installed is the standard library's, or ours."""
 
     def find_spec(self, name, path=None, target=None):
-        brought_by = {owner.lower().replace("_", "-") for owner in owners.get(name, [])} - {"amends"}
+        brought_by = {normal(owner) for owner in owners.get(name, [])} - {"amends"}
         if brought_by and not brought_by & locked:
             raise ModuleNotFoundError(f"{name} is brought by {brought_by}, which {sys.argv[1]} lacks", name=name)
         return None
@@ -25,7 +30,7 @@ class OnlyLocked:
 sys.meta_path.insert(0, OnlyLocked())
 for room in sys.argv[2:]:
     for module in pkgutil.walk_packages(importlib.import_module(room).__path__, room + "."):
-        if module.name != "orchestrator.migrations.env" and ".versions." not in module.name and "pytest" not in module.name:
+        if not unwanted.fullmatch(module.name):
             importlib.import_module(module.name)
 '''
 
