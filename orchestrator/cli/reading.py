@@ -119,6 +119,10 @@ def show(saga_id: SagaId, as_json: AsJson = False) -> None:
         )
 
 
+UNREMARKABLE = ("", "queued", "running")
+"""A saga that is under way: whether its first turns were seen as they came, or afterwards, is no news to a reader."""
+
+
 def watch(
     saga_id: SagaId,
     as_json: AsJson = False,
@@ -140,8 +144,11 @@ def watch(
                 next_pos = row.pos + 1
                 output.print_json(row) if printing_json else output.print_lines([_turn_line(row, saga.started_at)])
             if saga.status != status:
+                if printing_json:
+                    output.print_json({"status": saga.status})
+                elif status not in UNREMARKABLE or saga.status not in UNREMARKABLE:
+                    output.say(f"{saga_id} is {saga.status}")
                 status = saga.status
-                output.print_json({"status": status}) if printing_json else output.say(f"{saga_id} is {status}")
             if saga.status in ENDED and not rows:
                 break
             if not rows:

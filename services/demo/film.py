@@ -16,6 +16,8 @@ from services.demo.view import FRAME_S, drawn
 WIDTH, HEIGHT = 120, 30
 FRAME_SHOWN_S, LAST_SHOWN_S = 1.2, 6.0
 UNCHANGED_MAX_S = 3.0  # a frame now and then while nothing is noted
+# Rich would have the browser fetch its font from elsewhere; what the reader has will do.
+FONT_FACES = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 VIEW_BOX = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
 
 
@@ -71,4 +73,4 @@ def _picture(frame: Any, number: int) -> str:
     frame.height = HEIGHT
     console = Console(record=True, width=WIDTH, file=StringIO(), force_terminal=True)
     console.print(frame)
-    return console.export_svg(title="make demo", unique_id=f"frame{number}")
+    return FONT_FACES.sub("", console.export_svg(title="make demo", unique_id=f"frame{number}"))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from typing import Any
 
 from services.auditor import Audit
@@ -101,9 +102,9 @@ def by_count(pair: tuple[str, int]) -> int:
 
 
 def faults_text(run: Run) -> str:
-    lines = ["SIGKILL, and the sagas in each stage at that moment"]
+    lines = ["SIGKILL, the sagas in each stage at that moment, and how long until the first of them went on"]
     names = [stage.replace("_", " ") for stage in STAGES]
-    lines.append("  " + " " * 16 + "  ".join(names) + "  first saga advanced after")
+    lines.append("  " + " " * 16 + "  ".join(names) + "  recovered in")
     for fault in run.faults:
         counts = "  ".join(f"{fault.open_by_stage[s]:>{len(name)}}" for s, name in zip(STAGES, names, strict=True))
         lines.append(f"  {fault.target:<16}{counts}  {fault.recovered_s:.2f} s")
@@ -117,7 +118,7 @@ def ledgers_text(sums: Mapping[str, Any]) -> str:
         [
             "The books",
             f"  gateway    {gateway}; paid orders come to {euros(sums['owed_cents'])}",
-            f"  payments   {sums['booked_by_payments']} booked and not refunded",
+            f"  payments   {Decimal(sums['booked_by_payments']):,} booked and not refunded",
             f"  stock      {sums['things_off_the_shelves']} things left the shelves; {sums['things_sold']} were sold",
             f"  shipping   {sums['shipments']} shipments stand",
             f"  analytics  {sums['events_consumed']} events consumed; {sums['placed']} orders were placed",

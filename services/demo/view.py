@@ -76,8 +76,18 @@ def drawn(board: Board) -> Any:
     breaker = Text(f"breaker {board.breaker}", style="bold red" if board.breaker == "open" else "green")
     rates = Text(f"commands {board.commands_per_s:5.0f}/s   replies {board.replies_per_s:5.0f}/s   ")
     rates.append_text(breaker).append(f"   parked {board.parked}")
-    notes = "\n".join(f"{at_s:6.1f} s  {what}" for at_s, what in list(board.notes)[-NOTES_SHOWN:])
-    return Panel(Group(states, Text(), rates, Text(), Text(notes)), title=f"Amends  {board.seconds:.0f} s", width=120)
+    notes = [
+        Text(f"{at_s:6.1f} s  {what}", style=note_style(what)) for at_s, what in list(board.notes)[-NOTES_SHOWN:]
+    ]
+    title = f"Amends  {board.seconds:.0f} s"
+    return Panel(Group(states, Text(), rates, Text(), *notes), title=title, width=120)
+
+
+def note_style(what: str) -> str:
+    """A kill and its recovery are what the demo is about."""
+    if what.startswith("SIGKILL"):
+        return "bold red"
+    return "bold green" if "recovered" in what else ""
 
 
 COLOURS = {

@@ -157,6 +157,21 @@ def test_watch_ends_with_the_saga(amends: Amends, database_url: str) -> None:
     assert rows[-1] == {"status": "failed"}
 
 
+def test_watch_prints_the_same_whether_it_came_before_the_last_turn_or_after(
+    amends: Amends, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    amends("start", "checkout", "--id", "order-7")
+    journaled(database_url, "order-7", [STARTED, CALL])
+
+    def ends_meanwhile(_: float) -> None:
+        ended(database_url, "order-7", "completed")
+
+    monkeypatch.setattr("orchestrator.cli.reading.time.sleep", ends_meanwhile)
+    watched = amends("watch", "order-7")
+    assert watched == amends("watch", "order-7")
+    assert watched[2] == "order-7 is completed\n"
+
+
 def test_stuck_lists_those_that_wait_for_a_person(amends: Amends, database_url: str) -> None:
     assert amends("stuck")[1:] == ("", "nothing is stuck\n")
     amends("start", "checkout", "--id", "order-7")
