@@ -33,11 +33,11 @@ check:
 	.venv/bin/python -m pytest -q -n $(TEST_WORKERS) tests/unit
 
 test: check
-	.venv/bin/python -m tests.run "not slow and not serial"
+	.venv/bin/python -m tests.run quick
 
 test-all:
 	@$(DEV)
-	.venv/bin/python -m tests.run "slow and not serial"
+	.venv/bin/python -m tests.run slow
 	.venv/bin/python -m tests.run serial
 
 mutants:

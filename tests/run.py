@@ -1,4 +1,4 @@
-"""`python -m tests.run MARK`: the tests on real servers, one process a folder, on ONE Postgres and ONE Kafka.
+"""`python -m tests.run quick|slow|serial`: tests on real servers, a process a folder, on ONE Postgres and ONE Kafka.
 
 A process a folder, because classes are known by their names on the wire: two folders may both have a ChargeCard, as two
 services would, and one process can't. `serial` tests bring servers of their own and run one after the other.
@@ -14,35 +14,43 @@ from pathlib import Path
 from orchestrator.local.stack import running_stack
 
 TESTS = Path(__file__).parent
+MARKS = {"quick": "not slow and not serial", "slow": "slow and not serial", "serial": "serial"}
 NO_TESTS = 5  # pytest's exit code where the mark leaves none
 WORKERS = os.environ.get("TEST_WORKERS", "2")
 
 
-def main(mark: str) -> int:
+def main(kind: str) -> int:
     """The exit code of the first folder that failed; all folders are run."""
-    code = 0
+    code, told = 0, []
     with tempfile.TemporaryDirectory(prefix="amends-run-") as folder, running_stack(Path(folder)) as stack:
         environment = {**os.environ, **stack.stack.environment()}
-        for tests in folders():
-            began = time.monotonic()
-            print(f"-- {tests.relative_to(TESTS.parent)}", flush=True)
-            ended = subprocess.run(command(tests, mark), env=environment, check=False, stdin=subprocess.DEVNULL)
-            print(f"   {time.monotonic() - began:.0f} s", flush=True)
+        for tests in folders(kind):
+            name, began = str(tests.relative_to(TESTS.parent)), time.monotonic()
+            print(f"-- {name}", flush=True)
+            ended = subprocess.run(command(tests, kind), env=environment, check=False, stdin=subprocess.DEVNULL)
             if ended.returncode not in (0, NO_TESTS):
                 code = code or ended.returncode
+                name += "  FAILED"
+            told.append(f"   {time.monotonic() - began:4.0f} s  {name}")
+    print(f"-- {kind} tests", *told, sep="\n", flush=True)
     return code
 
 
-def folders() -> list[Path]:
-    """Every folder with tests but tests/unit, which `make check` runs."""
-    rooms = sorted(path for path in (TESTS / "integration").iterdir() if (path / "__init__.py").exists())
-    others = (path for path in TESTS.iterdir() if path.name not in ("unit", "integration") and path.is_dir())
-    return [*rooms, *sorted(path for path in others if any(path.glob("test_*.py")))]
+def folders(kind: str) -> list[Path]:
+    """Every folder with tests of this kind but tests/unit, which `make check` runs."""
+    rooms = sorted(path for path in (TESTS / "integration").iterdir() if path.is_dir())
+    others = sorted(path for path in TESTS.iterdir() if path.name not in ("unit", "integration") and path.is_dir())
+    return [room for room in (*rooms, *others) if any(_may_have(kind, tests) for tests in room.glob("test_*.py"))]
 
 
-def command(tests: Path, mark: str) -> list[str]:
-    parallel = [] if mark.startswith("serial") else ["-n", WORKERS]
-    return [sys.executable, "-m", "pytest", "-q", *parallel, "-m", mark, str(tests)]
+def _may_have(kind: str, tests: Path) -> bool:
+    """To ask pytest would take each folder some seconds; so a mark has to stand in the file itself."""
+    return kind == "quick" or f"mark.{kind}" in tests.read_text()
+
+
+def command(tests: Path, kind: str) -> list[str]:
+    parallel = [] if kind == "serial" else ["-n", WORKERS]
+    return [sys.executable, "-m", "pytest", "-q", *parallel, "-m", MARKS[kind], str(tests)]
 
 
 if __name__ == "__main__":
