@@ -37,8 +37,7 @@ test: check
 
 test-all:
 	@$(DEV)
-	.venv/bin/python -m tests.run slow
-	.venv/bin/python -m tests.run serial
+	.venv/bin/python -m tests.run slow serial
 
 mutants:
 	@exec $(DEV) -m tests.mutants

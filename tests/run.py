@@ -1,4 +1,4 @@
-"""`python -m tests.run quick|slow|serial`: tests on real servers, a process a folder, on ONE Postgres and ONE Kafka.
+"""`python -m tests.run quick|slow|serial …`: tests on real servers, a process a folder, ONE Postgres and ONE Kafka.
 
 A process a folder, because classes are known by their names on the wire: two folders may both have a ChargeCard, as two
 services would, and one process can't. `serial` tests bring servers of their own and run one after the other.
@@ -19,20 +19,20 @@ NO_TESTS = 5  # pytest's exit code where the mark leaves none
 WORKERS = os.environ.get("TEST_WORKERS", "2")
 
 
-def main(kind: str) -> int:
+def main(kinds: list[str]) -> int:
     """The exit code of the first folder that failed; all folders are run."""
     code, told = 0, []
     with tempfile.TemporaryDirectory(prefix="amends-run-") as folder, running_stack(Path(folder)) as stack:
         environment = {**os.environ, **stack.stack.environment()}
-        for tests in folders(kind):
-            name, began = str(tests.relative_to(TESTS.parent)), time.monotonic()
+        for kind, tests in [(each, tests) for each in kinds for tests in folders(each)]:
+            name, began = f"{kind:6} {tests.relative_to(TESTS.parent)}", time.monotonic()
             print(f"-- {name}", flush=True)
             ended = subprocess.run(command(tests, kind), env=environment, check=False, stdin=subprocess.DEVNULL)
             if ended.returncode not in (0, NO_TESTS):
                 code = code or ended.returncode
                 name += "  FAILED"
-            told.append(f"   {time.monotonic() - began:4.0f} s  {name}")
-    print(f"-- {kind} tests", *told, sep="\n", flush=True)
+            told.append(f"{time.monotonic() - began:6.0f} s  {name}")
+    print("-- seconds of each", *told, sep="\n", flush=True)
     return code
 
 
@@ -54,4 +54,4 @@ def command(tests: Path, kind: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1:]))
