@@ -12,6 +12,7 @@ SHELL := bash
 DEMO := compose/bootstrap.sh demo
 DEV := compose/bootstrap.sh dev
 TEST_WORKERS ?= 2
+SEED := $(or $(SEED),$(shell echo $$RANDOM))
 
 .PHONY: demo up down check test test-all mutants lock
 
@@ -31,6 +32,8 @@ check:
 	.venv/bin/python -m mypy
 	.venv/bin/python -c "from importlinter.cli import lint_imports_command as lint; lint()" --cache-dir var/import-linter
 	.venv/bin/python -m pytest -q -n $(TEST_WORKERS) tests/unit
+	@echo "The properties once more, with a random seed: SEED=$(SEED)"
+	.venv/bin/python -m pytest -q -n $(TEST_WORKERS) -m hypothesis --hypothesis-profile random --hypothesis-seed $(SEED) tests/unit
 
 test: check
 	.venv/bin/python -m tests.run quick

@@ -14,9 +14,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from orchestrator.local.stack import BlockingStack, Stack, running_stack
 from tests import servers
+
+# Every run tries the same examples, so that nobody is stopped by what another broke; `make check` then tries others
+# by a seed that it prints.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("random", derandomize=False, deadline=None, print_blob=True, database=None)
+settings.load_profile("fixed")
 
 
 def pytest_configure(config: pytest.Config) -> None:

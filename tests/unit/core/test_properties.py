@@ -10,13 +10,11 @@ from hypothesis import strategies as st
 
 from tests.unit.core.programs import Program, World, labels_of
 
-EXAMPLES = int(os.environ.get("AMENDS_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("AMENDS_EXAMPLES", "40"))
 OUTCOMES = ("no", "busy", "later", "lost", "lost after the effect", "silent after the effect", "silent")
 SETTINGS = settings(
     max_examples=EXAMPLES,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    derandomize=True,
 )
 
 
