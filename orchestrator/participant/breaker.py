@@ -1,9 +1,11 @@
 """A circuit breaker that all processes of a participant share: pybreaker's states, kept in table `amends.breakers`.
 
-Each process decides from its own memory; a task compares that with the table (`SharedBreakers.keep_fresh`), so no call
-waits for Postgres, but one: after the pause the next call asks for the *trial permit*, a single row that one caller in
-all processes gets. pybreaker by itself lets every call through in half-open, counts a cancelled call as a failure, and
-does its storage's I/O under the call; so it is told how calls ended, and never asked to run them.
+The table has the word: no call begins without a look at it that began after the call was asked for, so nobody calls as
+"closed" what another process has opened (one look serves all calls that wait for it). What is refused costs no look:
+each process remembers an open breaker, and a task keeps that memory fresh. After the pause the next call asks for the
+*trial permit*, a single row that one caller in all processes gets. pybreaker by itself lets every call through in
+half-open, counts a cancelled call as a failure, and does its storage's I/O under the call; so it is told how calls
+ended, and never asked to run them.
 """
 
 import asyncio
@@ -11,7 +13,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, LiteralString
 from uuid import uuid4
@@ -51,6 +53,7 @@ _OPEN: LiteralString = """
 _CLOSE: LiteralString = """
     UPDATE amends.breakers SET state = 'closed', trial_by = NULL, trial_until = NULL
     WHERE participant = %s AND name = %s AND trial_by = %s
+    RETURNING 1
 """
 _RELEASE: LiteralString = """
     UPDATE amends.breakers SET trial_by = NULL, trial_until = NULL
@@ -99,14 +102,15 @@ class Permit:
 
 
 class SharedBreaker:
-    """One breaker in this process."""
+    """One breaker in this process. `look` reads the table, from now on, and says it to `learn`."""
 
-    def __init__(self, breaker: Breaker, participant: str, lane: "Lane") -> None:
+    def __init__(self, breaker: Breaker, participant: str, lane: "Lane", look: Callable[[], Awaitable[None]]) -> None:
         import pybreaker
 
         self.definition = breaker
         self._participant = participant
         self._lane = lane
+        self._look = look
         self._storage = pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
         self._machine: pybreaker.CircuitBreaker = pybreaker.CircuitBreaker(
             fail_max=breaker.fail_max,
@@ -137,6 +141,8 @@ class SharedBreaker:
     async def permit(self, call_s: float) -> Permit:
         """Leave for one call that takes at most `call_s`. Raises Refused while the breaker is open."""
         if not self.is_open:
+            await self._look()
+        if not self.is_open:
             return Permit()
         if refused := self.refusal():
             raise refused
@@ -166,7 +172,9 @@ class SharedBreaker:
             return
         if error is None or _is_an_answer(error):
             # The table first: if it does not hear of it, the breaker stays open here too, and there is another trial.
-            await self._lane.execute(_CLOSE, (self._participant, self.definition.name, permit.trial))
+            if not await self._lane.execute(_CLOSE, (self._participant, self.definition.name, permit.trial)):
+                _LOG.info("breaker %s of %s: a trial outlived its permit", self.definition.name, self._participant)
+                return
             _LOG.info("breaker %s of %s: closed by the trial call", self.definition.name, self._participant)
         self._machine.half_open()
         self._trial_elsewhere = False
@@ -231,7 +239,10 @@ class SharedBreakers:
     def __init__(self, breakers: Iterable[Breaker], participant: str, lane: "Lane") -> None:
         self._participant = participant
         self._lane = lane
-        self._by_name = {breaker.name: SharedBreaker(breaker, participant, lane) for breaker in breakers}
+        self._by_name = {breaker.name: SharedBreaker(breaker, participant, lane, self.look) for breaker in breakers}
+        self._looking = asyncio.Lock()
+        self._looks_begun = 0
+        self._looks_ended = 0
 
     def get(self, breaker: Breaker | None) -> SharedBreaker | None:
         """The shared state of a declared breaker."""
@@ -252,11 +263,24 @@ class SharedBreakers:
         ):
             self._by_name[name].learn(state, pause_s, trial_out=trial_out)
 
-    async def keep_fresh(self) -> None:
-        """Until cancelled. A database that does not answer leaves what was known last."""
-        while self._by_name:
-            await asyncio.sleep(REFRESH_S)
+    async def look(self) -> None:
+        """Learn what the table says, by a read that begins after this was called; all who wait share the next one.
+
+        A database that does not answer leaves what was known last: then no end of a call can be stored either.
+        """
+        mine = self._looks_begun + 1
+        async with self._looking:
+            if self._looks_ended >= mine:
+                return
+            self._looks_begun += 1
             try:
                 await self.refresh()
             except Exception as error:
                 _LOG.warning("breakers of %s: not refreshed: %s", self._participant, error)
+            self._looks_ended = self._looks_begun
+
+    async def keep_fresh(self) -> None:
+        """Until cancelled."""
+        while self._by_name:
+            await asyncio.sleep(REFRESH_S)
+            await self.look()

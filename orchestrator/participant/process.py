@@ -30,10 +30,12 @@ class Process:
         name = service.name
         self._service = service
         self._lanes = {
-            lane: Lane(database_url, f"{name} {lane}") for lane in ("inbox", "ends", "scan", "events", "state")
+            lane: Lane(database_url, f"{name} {lane}")
+            for lane in ("inbox", "ends", "scan", "events", "state", "breakers")
         }
         state = self._lanes["state"]
-        self._breakers = SharedBreakers(service.participant.breakers(), name, state)
+        # On a lane of their own: calls wait for a look at the table, and renewals wait for locked rows.
+        self._breakers = SharedBreakers(service.participant.breakers(), name, self._lanes["breakers"])
         service.breaker_of = lambda options: self._breakers.get(options.breaker)
         self._ends: asyncio.Queue[Ended] = asyncio.Queue()
         self._storing = 0
