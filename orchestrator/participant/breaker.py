@@ -150,7 +150,7 @@ class SharedBreaker:
         trial = str(uuid4())
         try:
             row = (trial, call_s, self._participant, self.definition.name)
-            granted = await self._lane.execute(_TRIAL, row)
+            granted = await self._lane.execute(_TRIAL, row, "breaker.trial")
         finally:
             self._asking = False
         if not granted:
@@ -162,9 +162,10 @@ class SharedBreaker:
 
     async def ended(self, permit: Permit, error: BaseException | None) -> None:
         """Say how a permitted call ended. One that was cancelled, or never made, says nothing about the other side."""
+        row = (self._participant, self.definition.name, permit.trial)
         if isinstance(error, asyncio.CancelledError | NotCalled):
             if permit.trial:
-                await self._lane.execute(_RELEASE, (self._participant, self.definition.name, permit.trial))
+                await self._lane.execute(_RELEASE, row, "breaker.release")
             return
         if permit.trial is None:
             if not self.is_open and self._opens(error):
@@ -172,7 +173,7 @@ class SharedBreaker:
             return
         if error is None or _is_an_answer(error):
             # The table first: if it does not hear of it, the breaker stays open here too, and there is another trial.
-            if not await self._lane.execute(_CLOSE, (self._participant, self.definition.name, permit.trial)):
+            if not await self._lane.execute(_CLOSE, row, "breaker.close"):
                 _LOG.info("breaker %s of %s: a trial outlived its permit", self.definition.name, self._participant)
                 return
             _LOG.info("breaker %s of %s: closed by the trial call", self.definition.name, self._participant)
@@ -204,7 +205,7 @@ class SharedBreaker:
         """Tell the table that it opened here; again, if Postgres did not answer the first time."""
         if self._unsaid is not None:
             row = (self.definition.reset_timeout_s, self._participant, self.definition.name, self._unsaid or None)
-            await self._lane.execute(_OPEN, row)
+            await self._lane.execute(_OPEN, row, "breaker.open")
             self._unsaid = None
 
     def learn(self, state: str, pause_s: float, *, trial_out: bool) -> None:
@@ -251,7 +252,7 @@ class SharedBreakers:
     async def declare(self) -> None:
         """A row for each breaker, and what it says now."""
         for name in self._by_name:
-            await self._lane.execute(_DECLARE, (self._participant, name))
+            await self._lane.execute(_DECLARE, (self._participant, name), "breaker.declare")
         await self.refresh()
 
     async def refresh(self) -> None:

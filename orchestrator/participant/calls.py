@@ -106,7 +106,7 @@ class Calls:
     async def _renew(self, calls: list[Call]) -> None:
         anchor = time.monotonic()
         params = ([c.key for c in calls], [c.run for c in calls], [c.hold_s for c in calls])
-        held = set(await self._renewals.execute(inbox.RENEW, params))
+        held = set(await self._renewals.execute(inbox.RENEW, params, "renew"))
         for call in calls:
             mark = (call.key, call.run)
             if mark in self._waiting and mark in held:

@@ -60,7 +60,7 @@ class Follower:
         if room <= 0:
             return 0
         before = time.monotonic()
-        async with self._lane.transaction() as connection:
+        async with self._lane.transaction("claim") as connection:
             claimed = await inbox_events.claim(connection, self._service.name, room, self._hold_s)
         local: list[ReadyEvent] = []
         for event in claimed:

@@ -116,7 +116,7 @@ class Process:
 
     async def _scan_once(self) -> int:
         lane = self._lanes["scan"]
-        async with lane.transaction() as connection:
+        async with lane.transaction("scan") as connection:
             unit = Unit(self._service, lane, connection)
             due = await unit.lock_due(scan.SCAN_ROWS_MAX)
             for entry in due:
@@ -132,7 +132,7 @@ class Process:
             await asyncio.sleep(scan.PURGE_S)
 
     async def _purge_once(self) -> int:
-        async with self._lanes["scan"].transaction() as connection:
+        async with self._lanes["scan"].transaction("purge") as connection:
             rows = await inbox.purge(connection, scan.PURGE_ROWS_MAX)
             return rows + await inbox_events.purge(connection, limits.INBOX_HORIZON_S, scan.PURGE_ROWS_MAX)
 

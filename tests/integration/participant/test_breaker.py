@@ -24,9 +24,9 @@ GATEWAY = Breaker("gateway", fail_max=3, reset_timeout_s=30)
 class CountingLane(Lane):
     looks = 0
 
-    async def execute(self, statement, params=None):
+    async def execute(self, statement, params=None, place=None):
         self.looks += "SELECT name, state" in statement
-        return await super().execute(statement, params)
+        return await super().execute(statement, params, place)
 
 
 @pytest.fixture

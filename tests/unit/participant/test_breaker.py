@@ -21,7 +21,7 @@ class Table:
         self.grants = True
         self.holds = True
 
-    async def execute(self, statement, params=None):
+    async def execute(self, statement, params=None, place=None):
         for word, mark in (
             ("trials + 1", "trial"),
             ("'open',", "open"),
