@@ -72,8 +72,9 @@ async def test_an_undo_that_comes_first_leaves_a_tombstone(inbox, inbox_url, gat
     assert gateway.calls == []
 
 
+@pytest.mark.parametrize("late_copy", [False, True])
 @pytest.mark.parametrize("known", ["done", "unknown"])
-async def test_a_purge_between_do_and_undo_nets_to_zero(inbox, inbox_url, gateway, key, known):
+async def test_a_purge_between_do_and_undo_nets_to_zero(inbox, inbox_url, gateway, key, known, late_copy):
     async with benched(make_payments(**PATIENT), inbox_url) as bench:
         await bench.handle(inbox.command_row(key, COMMAND))
         answer = await aside(inbox.answer, key)
@@ -82,6 +83,9 @@ async def test_a_purge_between_do_and_undo_nets_to_zero(inbox, inbox_url, gatewa
         async with lane.transaction() as connection:
             assert await inbox_table.purge(connection, 10) == 1
         await lane.close()
+        if late_copy:
+            await bench.handle(inbox.command_row(key, COMMAND, expires_in_s=-1), age_s=OLD_S)
+            assert inbox.answers(key)[-1].problem.effect == "unknown"
         reply = answer.value if known == "done" else None
         await bench.handle(inbox.undo_row(key, COMMAND, known, reply, age_s=OLD_S))
         assert (await aside(inbox.answer, key, "undone")).outcome == "undone"
