@@ -15,7 +15,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, LiteralString
+from typing import TYPE_CHECKING, LiteralString, Protocol, TypeVar
 from uuid import uuid4
 
 from orchestrator.errors import DefinitionError, Failure
@@ -94,6 +94,16 @@ class Refused(Exception):
         self.retry_after_s = retry_after_s
 
 
+class Made(Protocol):
+    """A call that was made, as the breaker sees it. `error`: None if the other side answered well."""
+
+    @property
+    def error(self) -> BaseException | None: ...
+
+
+_M = TypeVar("_M", bound=Made)
+
+
 @dataclass(frozen=True, slots=True)
 class Permit:
     """Leave to make one call; say how it ended with `SharedBreaker.ended`."""
@@ -137,6 +147,30 @@ class SharedBreaker:
         if not self.is_open or (self._pause_s() <= 0 and not self._asking and not self._trial_elsewhere):
             return None
         return Refused(self.definition.name, self._wake_after_s())
+
+    async def guard(self, call_s: float, call: Callable[[], Awaitable[_M]]) -> _M:
+        """Make one call that takes at most `call_s`, and hear how it ended. Raises Refused.
+
+        What was made is returned even if the table can't be told of it.
+        """
+        permit = await self.permit(call_s)
+        error: BaseException | None = None
+        try:
+            made = await call()
+            error = made.error
+            return made
+        except BaseException as unexpected:
+            error = unexpected
+            raise
+        finally:
+            try:
+                await self.ended(permit, error)
+            except Exception as unheard:
+                # Known here; the table hears it at the next refresh, and a trial permit runs out by itself.
+                what = "the trial's end" if permit.trial else "the call's end"
+                _LOG.warning(
+                    "breaker %s of %s: %s not stored: %s", self.definition.name, self._participant, what, unheard
+                )
 
     async def permit(self, call_s: float) -> Permit:
         """Leave for one call that takes at most `call_s`. Raises Refused while the breaker is open."""

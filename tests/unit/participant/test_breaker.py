@@ -1,6 +1,7 @@
 """One process's half of the shared breaker; the table is replaced by a list of what it would be told."""
 
 import asyncio
+from dataclasses import dataclass
 
 import pytest
 
@@ -118,6 +119,25 @@ async def test_a_trial_that_outlived_its_permit_closes_nothing(breaker, table):
     permit = await breaker.permit(1)
     table.holds = False  # It took too long: somebody else has the permit by now.
     await breaker.ended(permit, None)
+    assert breaker.is_open
+
+
+@dataclass
+class Made:
+    error: Exception | None
+
+
+async def test_what_was_made_is_not_lost_when_the_table_cannot_be_told(breaker, table):
+    async def unreachable(*_):
+        raise ConnectionError("no database")
+
+    async def call():
+        table.execute = unreachable
+        return Made(ValueError("down"))
+
+    await fail(breaker, 2)
+    made = await breaker.guard(1, call)
+    assert str(made.error) == "down"
     assert breaker.is_open
 
 
