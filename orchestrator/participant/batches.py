@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from orchestrator.errors import AmendsError
-from orchestrator.participant.connection import Lane, is_conflict, is_connection_loss, until_connected
+from orchestrator.participant.connection import Lane, Place, is_conflict, is_connection_loss, until_connected
 from orchestrator.participant.external import Call
 from orchestrator.participant.service import LOG, Service
 from orchestrator.participant.unit import Unit
@@ -29,6 +29,10 @@ _I_contra = TypeVar("_I_contra", contravariant=True)
 
 class Work(Protocol[_I_contra]):
     """What is done with items, inside a transaction."""
+
+    @property
+    def place(self) -> Place:
+        """The name of that transaction."""
 
     async def lock(self, unit: Unit, items: Sequence[_I_contra], verdict: Exception | None, /) -> None:
         """Lock all rows that the items are about."""
@@ -117,7 +121,7 @@ class Batches(Generic[_I]):
                 await asyncio.sleep(delay_s * random.random())
 
     async def _once(self, items: Sequence[_I], verdict: Exception | None) -> None:
-        async with self._lane.transaction() as connection:
+        async with self._lane.transaction(self._work.place) as connection:
             unit = Unit(self._service, self._lane, connection)
             await self._work.lock(unit, items, verdict)
             for index, item in enumerate(items):

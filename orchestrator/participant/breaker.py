@@ -1,9 +1,11 @@
 """A circuit breaker that all processes of a participant share: pybreaker's states, kept in table `amends.breakers`.
 
-Each process decides from its own memory; a task compares that with the table (`SharedBreakers.keep_fresh`), so no call
-waits for Postgres, but one: after the pause the next call asks for the *trial permit*, a single row that one caller in
-all processes gets. pybreaker by itself lets every call through in half-open, counts a cancelled call as a failure, and
-does its storage's I/O under the call; so it is told how calls ended, and never asked to run them.
+The table has the word: no call begins without a look at it that began after the call was asked for, so nobody calls as
+"closed" what another process has opened (one look serves all calls that wait for it). What is refused costs no look:
+each process remembers an open breaker, and a task keeps that memory fresh. After the pause the next call asks for the
+*trial permit*, a single row that one caller in all processes gets. pybreaker by itself lets every call through in
+half-open, counts a cancelled call as a failure, and does its storage's I/O under the call; so it is told how calls
+ended, and never asked to run them.
 """
 
 import asyncio
@@ -11,9 +13,9 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, LiteralString
+from typing import TYPE_CHECKING, LiteralString, Protocol, TypeVar
 from uuid import uuid4
 
 from orchestrator.errors import DefinitionError, Failure
@@ -51,6 +53,7 @@ _OPEN: LiteralString = """
 _CLOSE: LiteralString = """
     UPDATE amends.breakers SET state = 'closed', trial_by = NULL, trial_until = NULL
     WHERE participant = %s AND name = %s AND trial_by = %s
+    RETURNING 1
 """
 _RELEASE: LiteralString = """
     UPDATE amends.breakers SET trial_by = NULL, trial_until = NULL
@@ -91,6 +94,16 @@ class Refused(Exception):
         self.retry_after_s = retry_after_s
 
 
+class Made(Protocol):
+    """A call that was made, as the breaker sees it. `error`: None if the other side answered well."""
+
+    @property
+    def error(self) -> BaseException | None: ...
+
+
+_M = TypeVar("_M", bound=Made)
+
+
 @dataclass(frozen=True, slots=True)
 class Permit:
     """Leave to make one call; say how it ended with `SharedBreaker.ended`."""
@@ -99,14 +112,15 @@ class Permit:
 
 
 class SharedBreaker:
-    """One breaker in this process."""
+    """One breaker in this process. `look` reads the table, from now on, and says it to `learn`."""
 
-    def __init__(self, breaker: Breaker, participant: str, lane: "Lane") -> None:
+    def __init__(self, breaker: Breaker, participant: str, lane: "Lane", look: Callable[[], Awaitable[None]]) -> None:
         import pybreaker
 
         self.definition = breaker
         self._participant = participant
         self._lane = lane
+        self._look = look
         self._storage = pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
         self._machine: pybreaker.CircuitBreaker = pybreaker.CircuitBreaker(
             fail_max=breaker.fail_max,
@@ -134,8 +148,34 @@ class SharedBreaker:
             return None
         return Refused(self.definition.name, self._wake_after_s())
 
+    async def guard(self, call_s: float, call: Callable[[], Awaitable[_M]]) -> _M:
+        """Make one call that takes at most `call_s`, and hear how it ended. Raises Refused.
+
+        What was made is returned even if the table can't be told of it.
+        """
+        permit = await self.permit(call_s)
+        error: BaseException | None = None
+        try:
+            made = await call()
+            error = made.error
+            return made
+        except BaseException as unexpected:
+            error = unexpected
+            raise
+        finally:
+            try:
+                await self.ended(permit, error)
+            except Exception as unheard:
+                # Known here; the table hears it at the next refresh, and a trial permit runs out by itself.
+                what = "the trial's end" if permit.trial else "the call's end"
+                _LOG.warning(
+                    "breaker %s of %s: %s not stored: %s", self.definition.name, self._participant, what, unheard
+                )
+
     async def permit(self, call_s: float) -> Permit:
         """Leave for one call that takes at most `call_s`. Raises Refused while the breaker is open."""
+        if not self.is_open:
+            await self._look()
         if not self.is_open:
             return Permit()
         if refused := self.refusal():
@@ -144,7 +184,7 @@ class SharedBreaker:
         trial = str(uuid4())
         try:
             row = (trial, call_s, self._participant, self.definition.name)
-            granted = await self._lane.execute(_TRIAL, row)
+            granted = await self._lane.execute(_TRIAL, row, "breaker.trial")
         finally:
             self._asking = False
         if not granted:
@@ -156,9 +196,10 @@ class SharedBreaker:
 
     async def ended(self, permit: Permit, error: BaseException | None) -> None:
         """Say how a permitted call ended. One that was cancelled, or never made, says nothing about the other side."""
+        row = (self._participant, self.definition.name, permit.trial)
         if isinstance(error, asyncio.CancelledError | NotCalled):
             if permit.trial:
-                await self._lane.execute(_RELEASE, (self._participant, self.definition.name, permit.trial))
+                await self._lane.execute(_RELEASE, row, "breaker.release")
             return
         if permit.trial is None:
             if not self.is_open and self._opens(error):
@@ -166,7 +207,9 @@ class SharedBreaker:
             return
         if error is None or _is_an_answer(error):
             # The table first: if it does not hear of it, the breaker stays open here too, and there is another trial.
-            await self._lane.execute(_CLOSE, (self._participant, self.definition.name, permit.trial))
+            if not await self._lane.execute(_CLOSE, row, "breaker.close"):
+                _LOG.info("breaker %s of %s: a trial outlived its permit", self.definition.name, self._participant)
+                return
             _LOG.info("breaker %s of %s: closed by the trial call", self.definition.name, self._participant)
         self._machine.half_open()
         self._trial_elsewhere = False
@@ -196,7 +239,7 @@ class SharedBreaker:
         """Tell the table that it opened here; again, if Postgres did not answer the first time."""
         if self._unsaid is not None:
             row = (self.definition.reset_timeout_s, self._participant, self.definition.name, self._unsaid or None)
-            await self._lane.execute(_OPEN, row)
+            await self._lane.execute(_OPEN, row, "breaker.open")
             self._unsaid = None
 
     def learn(self, state: str, pause_s: float, *, trial_out: bool) -> None:
@@ -231,7 +274,10 @@ class SharedBreakers:
     def __init__(self, breakers: Iterable[Breaker], participant: str, lane: "Lane") -> None:
         self._participant = participant
         self._lane = lane
-        self._by_name = {breaker.name: SharedBreaker(breaker, participant, lane) for breaker in breakers}
+        self._by_name = {breaker.name: SharedBreaker(breaker, participant, lane, self.look) for breaker in breakers}
+        self._looking = asyncio.Lock()
+        self._looks_begun = 0
+        self._looks_ended = 0
 
     def get(self, breaker: Breaker | None) -> SharedBreaker | None:
         """The shared state of a declared breaker."""
@@ -240,7 +286,7 @@ class SharedBreakers:
     async def declare(self) -> None:
         """A row for each breaker, and what it says now."""
         for name in self._by_name:
-            await self._lane.execute(_DECLARE, (self._participant, name))
+            await self._lane.execute(_DECLARE, (self._participant, name), "breaker.declare")
         await self.refresh()
 
     async def refresh(self) -> None:
@@ -252,11 +298,24 @@ class SharedBreakers:
         ):
             self._by_name[name].learn(state, pause_s, trial_out=trial_out)
 
-    async def keep_fresh(self) -> None:
-        """Until cancelled. A database that does not answer leaves what was known last."""
-        while self._by_name:
-            await asyncio.sleep(REFRESH_S)
+    async def look(self) -> None:
+        """Learn what the table says, by a read that begins after this was called; all who wait share the next one.
+
+        A database that does not answer leaves what was known last: then no end of a call can be stored either.
+        """
+        mine = self._looks_begun + 1
+        async with self._looking:
+            if self._looks_ended >= mine:
+                return
+            self._looks_begun += 1
             try:
                 await self.refresh()
             except Exception as error:
                 _LOG.warning("breakers of %s: not refreshed: %s", self._participant, error)
+            self._looks_ended = self._looks_begun
+
+    async def keep_fresh(self) -> None:
+        """Until cancelled."""
+        while self._by_name:
+            await asyncio.sleep(REFRESH_S)
+            await self.look()

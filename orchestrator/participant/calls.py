@@ -8,20 +8,20 @@ and calls nobody: somebody else may have taken the row.
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
 
 from opentelemetry import trace
 
 from orchestrator.participant import inbox, spans
-from orchestrator.participant.breaker import Permit, Refused
+from orchestrator.participant.breaker import Refused
 from orchestrator.participant.connection import Lane
 from orchestrator.participant.external import Call
 from orchestrator.participant.outcomes import (
     Ended,
     Lost,
+    NotDone,
     Outcome,
     Postponed,
     RecheckFailed,
@@ -106,7 +106,7 @@ class Calls:
     async def _renew(self, calls: list[Call]) -> None:
         anchor = time.monotonic()
         params = ([c.key for c in calls], [c.run for c in calls], [c.hold_s for c in calls])
-        held = set(await self._renewals.execute(inbox.RENEW, params))
+        held = set(await self._renewals.execute(inbox.RENEW, params, "renew"))
         for call in calls:
             mark = (call.key, call.run)
             if mark in self._waiting and mark in held:
@@ -146,26 +146,9 @@ class Calls:
         if breaker is None:
             return await self._traced(call)
         try:
-            permit = await breaker.permit(call.hold_s)
+            return await breaker.guard(call.hold_s, lambda: self._traced(call))
         except Refused as refused:
             return _refused(call, refused)
-        error: BaseException | None = None
-        try:
-            outcome = await self._traced(call)
-            error = outcome.error
-            return outcome
-        except BaseException as unexpected:
-            error = unexpected
-            raise
-        finally:
-            await self._tell(breaker.ended(permit, error), permit)
-
-    async def _tell(self, telling: Coroutine[Any, Any, None], permit: Permit) -> None:
-        try:
-            await telling
-        except Exception as error:
-            # Known here; the table hears it at the next refresh, and a trial permit runs out by itself.
-            LOG.warning("%s: breaker%s not stored: %s", self._service.name, " trial" if permit.trial else "", error)
 
     async def _traced(self, call: Call) -> Outcome:
         name = {"do": "process", "resolve": "look up", "undo": "undo", "recheck": "look up"}[call.kind]
@@ -178,11 +161,10 @@ class Calls:
         span_name = f"{name} {call.handler.command.__wire_name__}"
         with spans.handling(span_name, call.traceparent, attributes, undone_of=call.undone_of):
             outcome = await outcome_of(self._service, call)
-            problem = getattr(outcome, "problem", None)
-            if problem is not None:
+            if isinstance(outcome, NotDone):
                 span = trace.get_current_span()
                 span.set_attribute("amends.outcome", type(outcome).__name__)
-                spans.fail(span, outcome.error or Exception(problem.type))
+                spans.fail(span, outcome.error or Exception(outcome.problem.type))
             return outcome
 
 

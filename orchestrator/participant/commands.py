@@ -18,6 +18,7 @@ from orchestrator.problems import Problem, problem_of
 
 # The clocks of orchestrator and participant may differ: near its end the horizon counts as passed.
 HORIZON_MARGIN_S = 3_600.0
+_OF_PURGED_ROWS = frozenset((("absent", "undo_done"), ("absent", "undo_aged"), ("failed", "undo_done")))
 
 
 def placeholder(request: CommandRequest | UndoRequest, service: str) -> Entry:
@@ -59,7 +60,8 @@ async def apply_command(unit: Unit, request: CommandRequest, verdict: Exception 
                 kind="error", type="Expired", text=f"not begun: it expired at {request.expires_at:%Y-%m-%d %H:%M:%S %Z}"
             )
             expired = replace(expired, effect="unknown" if after.row.in_doubt else "none")
-            after = unit.put(local.with_problem(after, expired))
+            # Aged: if it happened, its row was purged, and it was recorded long ago.
+            after = unit.put(local.with_problem(replace(after, recorded=event == "aged"), expired))
             unit.send(stored_answer(after, request.attempt))
         case _:
             unit.send(stored_answer(_asked(entry, request), request.attempt))
@@ -88,8 +90,8 @@ async def apply_undo(unit: Unit, request: UndoRequest, verdict: Exception | None
     if entry.state == "absent" and request.expires_at < unit.now:
         return  # A late copy: whoever still wants it has sent it again.
     event = _undo_event(unit, entry, request)
-    if entry.state == "absent" and event in ("undo_done", "undo_aged"):
-        # The row is purged: if it happened, it was recorded long ago.
+    if entry.reply is None and (entry.state, event) in _OF_PURGED_ROWS:
+        # Purged as well, even if a late copy of the command has left a row.
         asked = replace(asked, reply=request.reply, recorded=True)
     try:
         await carry_on_undo(unit, asked, event, request.handler, request.command, request.body, verdict)

@@ -9,17 +9,36 @@ import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, LiteralString, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, LiteralString, Self, TypeVar
 
 import psycopg
 from psycopg import pq
 
+from orchestrator.failpoints import failpoint
 from orchestrator.participant.refusal import TransactionIsOurs
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 _T = TypeVar("_T")
+# What a transaction of a participant commits. Each commit stands between the failpoints `participant.<place>.before`
+# and `.after`, in `Lane.transaction`; only transactions that read have no place.
+Place = Literal[
+    "requests",  # a batch of messages: commands, local handlers, undos, settled notices, events, dead letters
+    "ends",  # ends of calls
+    "events",  # events that waited
+    "claim",  # of events that wait
+    "scan",
+    "purge",
+    "dead",  # a message whose answer can't be stored
+    "renew",  # deadlines of calls that wait for a place
+    "breaker.declare",
+    "breaker.trial",
+    "breaker.open",
+    "breaker.close",
+    "breaker.release",
+]
+
 _LOG = logging.getLogger("amends.participant")
 
 CONNECT_TIMEOUT_S = 5
@@ -110,16 +129,25 @@ class Lane:
         self.sessions = SessionMaker()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[InboxConnection]:
-        """One transaction: commits at the end, rolls back on any exception. Raises psycopg's errors as they are."""
+    async def transaction(self, place: Place | None = None) -> AsyncIterator[InboxConnection]:
+        """One transaction: commits at the end, rolls back on any exception. Raises psycopg's errors as they are.
+
+        `place` names what it commits; None: it only reads.
+        """
         async with self._busy:
             connection = await self._open()
             async with connection.transaction():
                 yield connection
+                if place is not None:
+                    failpoint(f"participant.{place}.before")
+            if place is not None:
+                failpoint(f"participant.{place}.after")
 
-    async def execute(self, statement: LiteralString, params: Any = None) -> list[tuple[Any, ...]]:
+    async def execute(
+        self, statement: LiteralString, params: Any = None, place: Place | None = None
+    ) -> list[tuple[Any, ...]]:
         """One statement in a transaction of its own; its rows, if it has any."""
-        async with self.transaction() as connection:
+        async with self.transaction(place) as connection:
             cursor = await connection.execute(statement, params)
             return await cursor.fetchall() if cursor.description else []
 

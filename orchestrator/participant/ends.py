@@ -45,7 +45,7 @@ async def apply_end(unit: Unit, end: Ended, verdict: Exception | None) -> None:
         if isinstance(outcome, Succeeded):
             await _late(unit, entry, call, outcome)
         else:
-            LOG.info("inbox %s: run %d was deposed; its %s is ignored", call.key, call.run, type(outcome).__name__)
+            LOG.info("inbox %s: run %d holds no row; its %s is ignored", call.key, call.run, type(outcome).__name__)
         return
     entry = replace(entry, deadline=None, due_at=None)
     if call.kind in ("do", "resolve"):
@@ -127,9 +127,9 @@ async def carry_on(unit: Unit, entry: Entry, call: Call) -> None:
 
 
 async def _late(unit: Unit, entry: Entry, call: Call, outcome: Succeeded) -> None:
-    """A deposed run reports that it happened."""
+    """A deposed run reports that it happened, or an early look has found it."""
     after, action = unit.decide(entry, "late")
-    LOG.info("inbox %s: run %d was deposed and succeeded all the same; the row was %s", call.key, call.run, entry.state)
+    LOG.info("inbox %s: it happened, says run %d, which holds no row; that is %s", call.key, call.run, entry.state)
     if action == "answer":
         await _store_success(unit, replace(after, deadline=None, due_at=None), call, outcome)
         await _waiting_undo(unit, call)

@@ -60,7 +60,7 @@ class Follower:
         if room <= 0:
             return 0
         before = time.monotonic()
-        async with self._lane.transaction() as connection:
+        async with self._lane.transaction("claim") as connection:
             claimed = await inbox_events.claim(connection, self._service.name, room, self._hold_s)
         local: list[ReadyEvent] = []
         for event in claimed:
@@ -106,19 +106,9 @@ class Follower:
         if breaker is None:
             return await self._handled(ready)
         try:
-            permit = await breaker.permit(self._hold_s)
+            return await breaker.guard(self._hold_s, lambda: self._handled(ready))
         except Refused as refused:
             return _ended(ready, error=refused, retry_after_s=refused.retry_after_s)
-        error: BaseException | None = None
-        try:
-            ended = await self._handled(ready)
-            error = ended.error
-            return ended
-        except BaseException as unexpected:
-            error = unexpected
-            raise
-        finally:
-            await breaker.ended(permit, error)
 
     async def _handled(self, ready: ReadyEvent) -> ReadyEvent:
         assert ready.handler is not None

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 NO_TIME = datetime.fromtimestamp(0, UTC)
 
 _COLUMNS: LiteralString = """
-    key, state, in_doubt, recheck, service, saga_id, type, body_hash, body, attempt, errors, run, deadline, due_at,
-    quiet_at, reply, recorded, undo_recorded, problem, problem_type, problem_text, reply_to, nonce, traceparent,
+    key, state, in_doubt, recheck, service, saga_id, type, body_hash, body, attempt, errors, run, deadline, holder,
+    due_at, quiet_at, reply, recorded, undo_recorded, problem, problem_type, problem_text, reply_to, nonce, traceparent,
     undo_attempt, undo_traceparent, settled, expires_at, created_at
 """
 _INSERT: LiteralString = """
@@ -38,17 +38,19 @@ _LOCK: LiteralString = f"""
 _STORE: LiteralString = """
     UPDATE amends.inbox AS i
     SET state = r.state, in_doubt = r.in_doubt, recheck = r.recheck, body = r.body, attempt = r.attempt,
-        errors = r.errors, run = r.run, deadline = r.deadline, due_at = r.due_at, quiet_at = r.quiet_at,
+        errors = r.errors, run = r.run, deadline = r.deadline, holder = r.holder, due_at = r.due_at,
+        quiet_at = r.quiet_at,
         reply = r.reply, recorded = r.recorded, undo_recorded = r.undo_recorded, problem = r.problem,
         problem_type = r.problem_type, problem_text = r.problem_text, reply_to = r.reply_to, nonce = r.nonce,
         undo_attempt = r.undo_attempt, undo_traceparent = r.undo_traceparent, settled = r.settled,
         expires_at = r.expires_at, updated_at = clock_timestamp()
     FROM unnest(%s::text[], %s::text[], %s::bool[], %s::bool[], %b::bytea[], %s::int[], %s::int[], %s::int[],
-        %s::timestamptz[], %s::timestamptz[], %s::timestamptz[], %b::bytea[], %s::bool[], %s::bool[], %b::bytea[],
-        %s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %s::text[], %s::bool[], %s::timestamptz[])
-        AS r(key, state, in_doubt, recheck, body, attempt, errors, run, deadline, due_at, quiet_at, reply, recorded,
-        undo_recorded, problem, problem_type, problem_text, reply_to, nonce, undo_attempt, undo_traceparent, settled,
-        expires_at)
+        %s::timestamptz[], %s::int[], %s::timestamptz[], %s::timestamptz[], %b::bytea[], %s::bool[], %s::bool[],
+        %b::bytea[], %s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %s::text[], %s::bool[],
+        %s::timestamptz[])
+        AS r(key, state, in_doubt, recheck, body, attempt, errors, run, deadline, holder, due_at, quiet_at, reply,
+        recorded, undo_recorded, problem, problem_type, problem_text, reply_to, nonce, undo_attempt, undo_traceparent,
+        settled, expires_at)
     WHERE i.key = r.key
 """
 _FORGET: LiteralString = "DELETE FROM amends.inbox WHERE key = ANY(%s) AND state = 'absent'"
@@ -56,6 +58,13 @@ _DUE: LiteralString = f"""
     SELECT {_COLUMNS} FROM amends.inbox
     WHERE service = %s AND due_at <= clock_timestamp()
     ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED
+"""
+# Their process has died, or only lost its session: asking early does no harm. Found once, they stay with the scan.
+_ORPHANED: LiteralString = f"""
+    SELECT {_COLUMNS} FROM amends.inbox i
+    WHERE service = %s AND state = 'running' AND due_at = deadline AND deadline > clock_timestamp()
+      AND holder IS NOT NULL AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = i.holder)
+    ORDER BY key LIMIT %s FOR UPDATE OF i SKIP LOCKED
 """
 # A queued call is not begun yet: its deadline moves on as long as its process lives and still holds the row.
 RENEW: LiteralString = """
@@ -101,6 +110,7 @@ class Entry:
     errors: int = 0
     run: int = 0
     deadline: datetime | None = None
+    holder: int | None = None
     due_at: datetime | None = None
     quiet_at: datetime | None = None
     reply: bytes | None = None
@@ -151,11 +161,14 @@ async def lock(connection: "AsyncConnection[Any]", wanted: Sequence[Entry], also
 
 
 async def due(connection: "AsyncConnection[Any]", service: str, rows_max: int) -> Locked:
-    """Lock the rows that a scan has to look at, as far as nobody else has them."""
-    rows = await connection.cursor(row_factory=tuple_row).execute(_DUE, (service, rows_max))
-    entries = {entry.key: entry for entry in map(_entry, await rows.fetchall())}
-    clock = await connection.cursor(row_factory=tuple_row).execute(_CLOCK)
-    return Locked(entries, await _time(clock))
+    """Lock the rows that a scan has to look at, as far as nobody else has them: due ones, and those of the dead."""
+    async with connection.pipeline():
+        cursors = [connection.cursor(row_factory=tuple_row) for _ in range(3)]
+        await cursors[0].execute(_DUE, (service, rows_max))
+        await cursors[1].execute(_ORPHANED, (service, rows_max))
+        await cursors[2].execute(_CLOCK)
+    found = [*await cursors[0].fetchall(), *await cursors[1].fetchall()]
+    return Locked({entry.key: entry for entry in map(_entry, found)}, await _time(cursors[2]))
 
 
 async def store(connection: "AsyncConnection[Any]", entries: Sequence[Entry], locked: Iterable[str]) -> None:
@@ -202,8 +215,17 @@ def _insert_params(entries: Sequence[Entry]) -> tuple[list[Any], ...]:
 
 def _store_params(entries: Sequence[Entry]) -> tuple[list[Any], ...]:
     names = (
-        *("body", "attempt", "errors", "run", "deadline", "due_at", "quiet_at", "reply", "recorded", "undo_recorded"),
-        *("problem", "problem_type", "problem_text", "reply_to", "nonce", "undo_attempt", "undo_traceparent"),
+        *("body", "attempt", "errors", "run", "deadline", "holder", "due_at", "quiet_at", "reply", "recorded"),
+        *(
+            "undo_recorded",
+            "problem",
+            "problem_type",
+            "problem_text",
+            "reply_to",
+            "nonce",
+            "undo_attempt",
+            "undo_traceparent",
+        ),
         *("settled", "expires_at"),
     )
     return (

@@ -53,6 +53,7 @@ TRANSITIONS: dict[tuple[State, Event], tuple[State, Action]] = {
     # It has ended: say again what was said, until it is undone.
     ("failed", "command"): ("failed", "answer"),        ("failed", "repeat"): ("failed", "answer"),
     ("failed", "late"): ("done", "answer"),             ("failed", "undo_unknown"): ("undoing", "undo"),
+    ("failed", "undo_done"): ("undoing", "undo"),
     ("done", "command"): ("done", "answer"),            ("done", "repeat"): ("done", "answer"),
     ("done", "late"): ("done", "ignore"),
     ("done", "undo_done"): ("undoing", "undo"),         ("done", "undo_unknown"): ("undoing", "undo"),
@@ -104,6 +105,9 @@ class InboxContradiction(AmendsError):
 def decide(row: InboxRow, event: Event) -> tuple[InboxRow, Action]:
     """Return the row to store and the action to take; raise InboxContradiction if no history leads here."""
     if (row.state, event) not in TRANSITIONS:
+        raise InboxContradiction(row, event)
+    if event == "undo_done" and row.state == "failed" and not row.in_doubt:
+        # In doubt it is a late copy of a command whose row was purged, and the orchestrator knows more than we do.
         raise InboxContradiction(row, event)
     state, action = TRANSITIONS[row.state, event]
     if event == "undo_unknown" and row.state in ("failed", "retryable") and not row.in_doubt:

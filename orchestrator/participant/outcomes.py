@@ -14,6 +14,13 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotDone(Outcome):
+    """It did not happen, was not taken back, or can't be told as asked; `problem` is for whoever asked."""
+
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Succeeded(Outcome):
     """It happened; the handler or a lookup gave the reply."""
 
@@ -23,32 +30,25 @@ class Succeeded(Outcome):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Declined(Outcome):
+class Declined(NotDone):
     """A Failure: a definite no."""
 
-    problem: Problem
     events: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Postponed(Outcome):
+class Postponed(NotDone):
     """Not done this time, for certain: a Transient, an open breaker, or too late to begin."""
 
-    problem: Problem
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lost(Outcome):
+class Lost(NotDone):
     """Nobody knows."""
 
-    problem: Problem
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Broken(Outcome):
+class Broken(NotDone):
     """It happened, and what the handler returned is no reply of its command: no repetition mends that."""
-
-    problem: Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,24 +63,18 @@ class UndoEnded(Outcome):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UndoRefused(Outcome):
+class UndoRefused(NotDone):
     """The other side said no to the undo: people have to look at it."""
 
-    problem: Problem
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UndoPostponed(Outcome):
+class UndoPostponed(NotDone):
     """Not undone this time, for certain."""
 
-    problem: Problem
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UndoUnclear(Outcome):
+class UndoUnclear(NotDone):
     """It may have been undone: the same key makes a repetition harmless."""
-
-    problem: Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,12 @@ comes out says what is known of the effect; who stores it is `ends`.
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.errors import Failure, Transient
+from orchestrator.failpoints import failpoint
 from orchestrator.participant.breaker import NotCalled
 from orchestrator.participant.external import Call
 from orchestrator.participant.handling import Handling, published
@@ -78,11 +80,10 @@ async def _do(service: Service, call: Call) -> Outcome:
             case _NotFound() if time.monotonic() < call.quiet_at:
                 return Postponed(problem=_too_early(call, call.quiet_at - time.monotonic()))
     handling = _handling(service, call, call.key)
-    if not _in_time(call):
-        return Postponed(problem=_TOO_LATE, error=NotCalled())
     try:
-        async with asyncio.timeout(call.options.timeout_s):
-            value = await call.handler.function(call.command, handling)
+        value = await _made(call, call.handler.function, call.command, handling)
+    except NotCalled as late:
+        return Postponed(problem=_TOO_LATE, error=late)
     except Failure as failure:
         return Declined(problem=problem_of(failure), events=published(handling))
     except Transient as transient:
@@ -120,11 +121,10 @@ async def _undo(service: Service, call: Call) -> Outcome:
     undo = call.handler.undo_function
     assert undo is not None
     handling = _handling(service, call, f"{call.key}:undo")
-    if not _in_time(call):
-        return UndoPostponed(problem=_TOO_LATE, error=NotCalled())
     try:
-        async with asyncio.timeout(call.options.timeout_s):
-            returned = await undo(call.command, None if known is None else known.value, handling)
+        returned = await _made(call, undo, call.command, None if known is None else known.value, handling)
+    except NotCalled as late:
+        return UndoPostponed(problem=_TOO_LATE, error=late)
     except Failure as failure:
         return UndoRefused(problem=problem_of(failure))
     except Transient as transient:
@@ -160,12 +160,11 @@ async def _known(service: Service, call: Call) -> _Found | Outcome | None:
 async def _pinned(service: Service, call: Call) -> _Found | Outcome:
     """Repeat the call under its key: the other side answers it as it did, or for the first and last time."""
     handling = _handling(service, call, call.key)
-    if not _in_time(call):
-        return UndoPostponed(problem=_TOO_LATE, error=NotCalled())
     try:
-        async with asyncio.timeout(call.options.timeout_s):
-            value = await call.handler.function(call.command, handling)
+        value = await _made(call, call.handler.function, call.command, handling)
         return _Found(encoded_reply(call.handler, value), value)
+    except NotCalled as late:
+        return UndoPostponed(problem=_TOO_LATE, error=late)
     except Failure:
         return UndoEnded(called=False)
     except Transient as transient:
@@ -197,13 +196,19 @@ async def _lookup(service: Service, call: Call) -> _Found | _NotFound | _Unanswe
         return _Unanswered(error)
 
 
+async def _made(call: Call, function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+    """Call out, within the call's time. Raises NotCalled if it could not end before somebody else may take the row."""
+    failpoint("participant.call.before")
+    if time.monotonic() + call.options.timeout_s > call.give_up_at:
+        raise NotCalled
+    async with asyncio.timeout(call.options.timeout_s):
+        value = await function(*args)
+    failpoint("participant.call.after")
+    return value
+
+
 def _handling(service: Service, call: Call, key: str) -> Handling[Any]:
     return service.handling(key=key, attempt=call.attempt, saga_id=call.saga_id, expires_at=call.expires_at)
-
-
-def _in_time(call: Call) -> bool:
-    """Last thing before a call: it could still end before somebody else may take the row."""
-    return time.monotonic() + call.options.timeout_s <= call.give_up_at
 
 
 def _answered(call: Call, value: Any, handling: Handling[Any]) -> Outcome:

@@ -30,10 +30,12 @@ class Process:
         name = service.name
         self._service = service
         self._lanes = {
-            lane: Lane(database_url, f"{name} {lane}") for lane in ("inbox", "ends", "scan", "events", "state")
+            lane: Lane(database_url, f"{name} {lane}")
+            for lane in ("inbox", "ends", "scan", "events", "state", "breakers")
         }
         state = self._lanes["state"]
-        self._breakers = SharedBreakers(service.participant.breakers(), name, state)
+        # On a lane of their own: calls wait for a look at the table, and renewals wait for locked rows.
+        self._breakers = SharedBreakers(service.participant.breakers(), name, self._lanes["breakers"])
         service.breaker_of = lambda options: self._breakers.get(options.breaker)
         self._ends: asyncio.Queue[Ended] = asyncio.Queue()
         self._storing = 0
@@ -114,7 +116,7 @@ class Process:
 
     async def _scan_once(self) -> int:
         lane = self._lanes["scan"]
-        async with lane.transaction() as connection:
+        async with lane.transaction("scan") as connection:
             unit = Unit(self._service, lane, connection)
             due = await unit.lock_due(scan.SCAN_ROWS_MAX)
             for entry in due:
@@ -130,7 +132,7 @@ class Process:
             await asyncio.sleep(scan.PURGE_S)
 
     async def _purge_once(self) -> int:
-        async with self._lanes["scan"].transaction() as connection:
+        async with self._lanes["scan"].transaction("purge") as connection:
             rows = await inbox.purge(connection, scan.PURGE_ROWS_MAX)
             return rows + await inbox_events.purge(connection, limits.INBOX_HORIZON_S, scan.PURGE_ROWS_MAX)
 

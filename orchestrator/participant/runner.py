@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from orchestrator import limits
 from orchestrator.errors import DependencyError
+from orchestrator.failpoints import failpoint
 from orchestrator.messaging import avro
 from orchestrator.messaging.envelope import Envelope, Unreadable
 from orchestrator.messaging.kafka import GroupConsumer
@@ -94,7 +95,9 @@ class Runner:
                 if not messages:
                     continue
                 await process.handle(messages)
+                failpoint("participant.offsets.before")
                 await kafka.commit(messages)
+                failpoint("participant.offsets.after")
             except DependencyError as error:
                 LOG.error("%s: %s; again in %g s", self._service.name, error, KAFKA_RETRY_S)
                 await set_or_later(stop, KAFKA_RETRY_S)

@@ -5,7 +5,7 @@ run and a deadline, which deposes the old one, and the call follows the commit, 
 """
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -25,6 +25,7 @@ SCAN_S = 0.5
 PURGE_S = 30.0
 PURGE_ROWS_MAX = 1_000
 UNREADABLE_AGAIN_S = 60.0
+LOOK_AGAIN_S = 1.0  # a dead process's request may still be on its way: it is looked up so often until its deadline
 
 
 async def apply_due(unit: Unit, entry: Entry) -> None:
@@ -38,7 +39,9 @@ async def apply_due(unit: Unit, entry: Entry) -> None:
         LOG.error("inbox %s: due, but not readable here: %s; again in %d s", entry.key, error, UNREADABLE_AGAIN_S)
         unit.put(replace(entry, due_at=unit.after(UNREADABLE_AGAIN_S)))
         return
-    if entry.state == "running":
+    if entry.state == "running" and entry.deadline is not None and entry.deadline > unit.now:
+        _orphaned(unit, entry, handler, command, entry.deadline)
+    elif entry.state == "running":
         await _given_up(unit, entry, handler, command)
     elif entry.state == "undoing":
         after, _ = unit.decide(entry, "undo_free" if entry.deadline is None else "undo_deadline")
@@ -47,6 +50,18 @@ async def apply_due(unit: Unit, entry: Entry) -> None:
         external.begin_recheck(unit, entry, handler, command)
     else:
         unit.put(replace(entry, due_at=None))
+
+
+def _orphaned(
+    unit: Unit, entry: Entry, handler: ExternalHandler[Any, Any, Any, Any], command: Command[Any], deadline: datetime
+) -> None:
+    """Its holder's session has ended. That is no proof of death, so the run keeps the row until its deadline."""
+    if handler.lookup is None:
+        unit.put(replace(entry, holder=None))
+        return
+    LOG.info("inbox %s: the session of run %d of %s has ended; it is looked up", entry.key, entry.run, entry.type)
+    unit.put(replace(entry, holder=None, due_at=min(deadline, unit.after(LOOK_AGAIN_S))))
+    external.look_early(unit, entry, handler, command)
 
 
 async def _given_up(

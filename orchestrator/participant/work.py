@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from orchestrator.contracts import Event
 from orchestrator.participant import dead, inbox_events, spans
 from orchestrator.participant.commands import apply_command, apply_settled, apply_undo, placeholder
-from orchestrator.participant.connection import Lane
+from orchestrator.participant.connection import Lane, Place
 from orchestrator.participant.ends import apply_end
 from orchestrator.participant.handlers import EventHandler
 from orchestrator.participant.inbox_events import WaitingEvent
@@ -31,6 +31,8 @@ RECORD_PAUSE_S = 0.5
 
 class RequestWork:
     """Messages, in the order in which Kafka gave them."""
+
+    place: Place = "requests"
 
     def __init__(self, lane: Lane, participant: str) -> None:
         self._lane = lane
@@ -65,7 +67,7 @@ class RequestWork:
 
     async def give_up(self, item: Request, error: Exception) -> None:
         at = item if isinstance(item, DeadRequest) else dead_request(item.at, f"{type(error).__name__}: {error}")
-        async with self._lane.transaction() as connection:
+        async with self._lane.transaction("dead") as connection:
             await dead.keep(connection, self._participant, at)
 
     def retries(self, _item: Request, _error: Exception) -> bool:
@@ -74,6 +76,8 @@ class RequestWork:
 
 class EndWork:
     """Ends of calls. `record` gets a few chances over some seconds: what it trips over may be gone by then."""
+
+    place: Place = "ends"
 
     def __init__(self, again: Callable[[Ended, float], None]) -> None:
         self._again = again
@@ -112,6 +116,8 @@ class ReadyEvent:
 
 class EventWork:
     """Events that waited: run the local handler, or store how the external one ended."""
+
+    place: Place = "events"
 
     def __init__(self, participant: str) -> None:
         self._participant = participant

@@ -202,7 +202,8 @@ class Inbox:
         *,
         late: bool,
     ) -> After:
-        unit = Unit(self._service, SimpleNamespace(sessions=None), None)  # type: ignore[arg-type]
+        connection = SimpleNamespace(info=SimpleNamespace(backend_pid=1))
+        unit = Unit(self._service, SimpleNamespace(sessions=None), connection)  # type: ignore[arg-type]
         unit.now = NOW
         entries: dict[str, Entry] = unit._entries
         if row.state != "absent":

@@ -292,6 +292,12 @@ class OutcomeMachine(Machine):
         if row.held and self.may_depose(s) and (row.state != "running" or "deadline" in self.rules):
             for after, what in self.did(s, self.inbox.scan(row), "its deadline passes"):
                 yield "must", what, after
+        if row.held and row.state == "running" and self.gateway == "lookup" and s.charged:
+            # Its holder's session has ended, be it dead or not. What such a look does not find changes nothing.
+            asked = Asked("resolve", row.attempt, row.reply, row.in_doubt, row.quiet)
+            early = self.inbox.end(row, asked, "charged", holds=False)
+            for after, what in self.did(s, early, "an early look finds it"):
+                yield "may", what, after
         if row.due and not (row.quiet and self.on_its_way(s)):
             for after, what in self.did(s, self.inbox.scan(row), "its time has come"):
                 yield "must", what, after

@@ -249,8 +249,8 @@ MUTANTS = (
         8,
         "nobody_looks_at_the_deadline",
         _OUTSIDE,
-        "return time.monotonic() + call.options.timeout_s <= call.give_up_at",
-        "return True",
+        "if time.monotonic() + call.options.timeout_s > call.give_up_at:",
+        "if False:",
     ),
     Mutant(
         8,

@@ -89,8 +89,15 @@ MUTANTS = (
         8,
         "out_without_a_deadline",
         "orchestrator/participant/external.py",
-        "replace(entry, run=entry.run + 1, deadline=deadline, due_at=deadline)",
+        "replace(entry, run=entry.run + 1, deadline=deadline, holder=holder, due_at=deadline)",
         "replace(entry, run=entry.run + 1)",
+    ),
+    _Served(
+        8,
+        "a_lost_session_is_a_death",
+        "orchestrator/participant/external.py",
+        "entry.traceparent, run=NO_RUN)",
+        "entry.traceparent, run=entry.run)",
     ),
     _Served(
         9,

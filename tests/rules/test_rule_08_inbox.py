@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import psycopg
 import pytest
 
 from orchestrator.participant import Handling, Participant
@@ -19,6 +20,7 @@ from tests.deadlines import eventually_async
 from tests.integration.participant.bench import benched
 from tests.integration.participant.conftest import aside
 from tests.integration.participant.shop import ChargeCard, make_payments
+from tests.stories.steps import Steps
 from tests.unit.core.shop import Charge, Charged
 
 # ---- every order of everything ---------------------------------------------------------------------------------------
@@ -88,6 +90,8 @@ def outside(world: World):
             yield given_up.told("lost")  # asked, and found nothing yet
             yield given_up.told("lost", deposed="mute")
             yield given_up.told("lost", deposed="slow")
+            if charged:
+                yield replace(home, charged=True).told("late")  # its process died, and an early look found it
     if world.out == "undo":
         refunded = replace(world, out="", refunded=world.refunded or world.charged)
         yield refunded.told("undo_ended")
@@ -237,3 +241,63 @@ async def test_a_run_that_lost_its_row_does_not_end_it(inbox, inbox_url, gateway
         await aside(gateway.held.wait, 10)
         inbox.connection.execute("UPDATE amends.inbox SET run = run + 1, deadline = now() + interval '1 hour'")
     assert (inbox.answers(), inbox.state(key)) == ([], "running")
+
+
+# ---- the process is dead ---------------------------------------------------------------------------------------------
+
+
+async def test_a_dead_process_is_asked_after_before_its_deadline_and_a_yes_counts_at_once(
+    inbox, inbox_url, gateway
+) -> None:
+    key, command = inbox.new_key(), ChargeCard(order_id="o1")
+    victim, other = (Steps(make_payments(timeout_s=60), inbox_url) for _ in range(2))
+    async with other.open():
+        async with victim.open():
+            (call,) = await victim.take(inbox.command_row(key, command))
+            assert await other.scan() == []  # It is alive.
+        (look,) = await eventually_async(other.scan, 10, "the session of the dead has ended")
+        await other.finish([look])
+        assert inbox.state(key) == "running"  # A no counts only after the deadline: its request may be on its way.
+        assert inbox.answers() == []
+
+        gateway.charge(key, command.amount)  # It lands.
+        assert await other.scan() == []
+        (look,) = await eventually_async(other.scan, 10, "the next look")
+        await other.finish([look])
+        assert (inbox.state(key), inbox.answers()[0].outcome) == ("done", "succeeded")
+        assert inbox.one("SELECT due_at IS NULL FROM amends.inbox")
+    assert (look.run, call.run, gateway.net()) == (0, 1, 1)
+
+
+async def test_a_lost_session_is_no_death_its_run_still_ends_the_row(inbox, inbox_url, gateway) -> None:
+    gateway.script.append("declined")
+    key, command = inbox.new_key(), ChargeCard(order_id="o1")
+    holder, other = (Steps(make_payments(timeout_s=60), inbox_url) for _ in range(2))
+    async with other.open(), holder.open():
+        (call,) = await holder.take(inbox.command_row(key, command))
+        inbox.one("SELECT pg_terminate_backend(holder) FROM amends.inbox")
+        (look,) = await eventually_async(other.scan, 10, "its session has ended")
+        await other.finish([look])
+        with pytest.raises(psycopg.OperationalError):  # It finds out, and opens another one.
+            await holder.scan()
+        await holder.finish([call])
+    (answer,) = inbox.answers()
+    assert (answer.outcome, answer.type, answer.problem.effect) == ("failed", "CardDeclined", "none")
+
+
+async def test_without_a_lookup_a_dead_process_keeps_its_row_until_the_deadline(inbox, inbox_url, gateway) -> None:
+    key = inbox.new_key()
+    victim, other = (Steps(make_payments(timeout_s=60, lookup=False), inbox_url) for _ in range(2))
+    async with other.open():
+        async with victim.open():
+            await victim.take(inbox.command_row(key, ChargeCard(order_id="o1")))
+
+        async def noticed() -> bool:
+            assert await other.scan() == []
+            return bool(inbox.one("SELECT holder IS NULL FROM amends.inbox"))
+
+        await eventually_async(noticed, 10, "the session of the dead has ended")
+        assert (inbox.state(key), inbox.answers()) == ("running", [])
+        await other.deadlines_pass()
+        assert await other.scan() == []
+        assert (inbox.answers()[0].outcome, inbox.answers()[0].problem.effect) == ("retry", "unknown")

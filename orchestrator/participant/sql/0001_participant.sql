@@ -18,6 +18,7 @@ CREATE TABLE amends.inbox (
     errors int NOT NULL DEFAULT 0,          -- exceptions of a local handler that were neither Failure nor Transient
     run int NOT NULL DEFAULT 0,             -- rises whenever somebody goes outside for this row: only this run ends it
     deadline timestamptz,                   -- of that run; NULL: nobody is outside
+    holder int,                             -- pid of its session here; once that has ended, somebody looks early
     due_at timestamptz,                     -- when a scan has to look at the row
     quiet_at timestamptz,                   -- no request of a given up attempt is on its way any more
     reply bytea,                            -- the answer to the command, if it is known that it happened

@@ -133,13 +133,15 @@ def inbox(inbox_url: str) -> Iterator[Desk]:
 class Processes:
     """Participants as processes; what they log is shown when the test fails."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, log: Path) -> None:
+        self.settings, self.log = settings, log
         self.all: list[subprocess.Popen] = []
 
-    def start(self, name: str, **options) -> subprocess.Popen:
+    def start(self, name: str, failpoints: str = "", **options) -> subprocess.Popen:
+        """`failpoints` as in orchestrator/failpoints.py; the places that were reached stand in `reached`."""
         env = {
             **os.environ,
+            **({"AMENDS_FAILPOINTS": failpoints, "AMENDS_FAILPOINTS_LOG": str(self.log)} if failpoints else {}),
             "DATABASE_URL": self.settings.database_url,
             "KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers,
             "AMENDS_TOPIC_PREFIX": self.settings.topic_prefix,
@@ -149,12 +151,16 @@ class Processes:
         self.all.append(process)
         return process
 
+    @property
+    def reached(self) -> set[str]:
+        return set(self.log.read_text().split()) if self.log.exists() else set()
+
     def ready(self, *processes: subprocess.Popen) -> None:
         for process in processes:
             assert process.stdout.readline() == "ready\n", f"participant {process.pid} did not start"
 
-    def started(self, name: str, n: int = 1, **options) -> list[subprocess.Popen]:
-        processes = [self.start(name, **options) for _ in range(n)]
+    def started(self, name: str, n: int = 1, failpoints: str = "", **options) -> list[subprocess.Popen]:
+        processes = [self.start(name, failpoints, **options) for _ in range(n)]
         self.ready(*processes)
         return processes
 
@@ -166,7 +172,7 @@ class Processes:
 
 
 @pytest.fixture
-def processes(settings: Settings) -> Iterator[Processes]:
-    processes = Processes(settings)
+def processes(settings: Settings, tmp_path: Path) -> Iterator[Processes]:
+    processes = Processes(settings, tmp_path / "failpoints.log")
     yield processes
     processes.end()

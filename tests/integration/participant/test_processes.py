@@ -3,6 +3,7 @@
 import os
 import signal
 
+import psutil
 import pytest
 
 from tests.deadlines import eventually
@@ -102,29 +103,22 @@ def test_a_stopped_call_wakes_after_its_undo(settings, desk, make_gateway, proce
     assert (len(gateway.book), gateway.net(), desk.state(key)) == (1, 0, "undone")
 
 
-@pytest.mark.slow  # It rests on the time that the others take: woken before his own deadline he calls, and is undone.
 def test_who_is_stopped_before_the_call_does_not_call_when_he_wakes(settings, desk, make_gateway, processes):
-    """Two commands, one place: the second one's row is `running`, its call not made, when everything stops."""
     gateway = make_gateway(honours_keys=False)
-    gateway.script.append("hold_before")
-    first, second = desk.new_key(), desk.new_key()
-    (sleeper,) = processes.started("payments", concurrency=1, timeout_s=20.0, longest_delay_s=1.0)
-    desk.command(first, ChargeCard(order_id="other"))
-    assert gateway.held.wait(20)
-    desk.command(second, COMMAND)
-    desk.until(second, "running")
-    os.kill(sleeper.pid, signal.SIGSTOP)
-    # Time goes by faster for the row than for us.
-    desk.connection.execute("UPDATE amends.inbox SET deadline = now(), due_at = now() WHERE key = %s", (second,))
-    processes.started("payments", **FAST)
-    undo(desk, second, "unknown")
+    key = desk.new_key()
+    (sleeper,) = processes.started(
+        "payments", failpoints="participant.call.before=stop", timeout_s=0.5, longest_delay_s=0.2
+    )
+    desk.command(key, COMMAND)
+    eventually(lambda: psutil.Process(sleeper.pid).status() == psutil.STATUS_STOPPED, 20, "it stops before its call")
+    assert desk.state(key) == "running"
+    processes.started("payments", timeout_s=0.5, longest_delay_s=0.2)
+    undo(desk, key, "unknown")  # Not before the sleeper's deadline: somebody might be outside.
     os.kill(sleeper.pid, signal.SIGCONT)
-    gateway.release.set()
-    assert desk.answer(first, seconds=40).outcome == "succeeded"
     sleeper.terminate()
     assert sleeper.wait(30) == 0
-    assert gateway.count("charge", second) == 0
-    assert desk.state(second) == "undone"
+    assert gateway.count("charge", key) == 0
+    assert desk.state(key) == "undone"
 
 
 def test_a_graceful_stop_ends_what_is_out_and_hands_over(settings, desk, gateway, processes):

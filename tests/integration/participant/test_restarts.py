@@ -31,14 +31,14 @@ def test_ended_sessions_cost_nothing(settings, desk, processes):
 
 @pytest.mark.serial
 @pytest.mark.slow
-def test_servers_restart_under_a_participant(own_stack, make_gateway):
+def test_servers_restart_under_a_participant(own_stack, make_gateway, tmp_path):
     url, kafka = own_stack.stack.database_url, own_stack.stack.kafka_bootstrap_servers
     migrate(url)
     settings = Settings(url, kafka, "")
     make_topics(settings)
     gateway = make_gateway()
     desk = Desk(url, kafka, "", {"stock.commands": 2, "payments.commands": 8})
-    processes = Processes(settings)
+    processes = Processes(settings, tmp_path / "failpoints.log")
     try:
         processes.started("stock")
         processes.started("payments", timeout_s=5)

@@ -1,12 +1,13 @@
 """One process's half of the shared breaker; the table is replaced by a list of what it would be told."""
 
 import asyncio
+from dataclasses import dataclass
 
 import pytest
 
 from orchestrator.errors import Failure, Transient
 from orchestrator.participant import Breaker
-from orchestrator.participant.breaker import NotCalled, Permit, Refused, SharedBreaker
+from orchestrator.participant.breaker import NotCalled, Permit, Refused, SharedBreakers
 
 
 class Declined(Failure):
@@ -19,8 +20,9 @@ class Table:
     def __init__(self) -> None:
         self.told: list[str] = []
         self.grants = True
+        self.holds = True
 
-    async def execute(self, statement, params=None):
+    async def execute(self, statement, params=None, place=None):
         for word, mark in (
             ("trials + 1", "trial"),
             ("'open',", "open"),
@@ -29,8 +31,8 @@ class Table:
         ):
             if word in statement:
                 self.told.append(mark)
-                break
-        return [(1,)] if self.grants and self.told[-1] == "trial" else []
+                return [(1,)] if (self.grants and mark == "trial") or (self.holds and mark == "close") else []
+        return []  # A look: nothing new.
 
 
 @pytest.fixture
@@ -40,7 +42,8 @@ def table():
 
 @pytest.fixture
 def breaker(table):
-    return SharedBreaker(Breaker("gateway", fail_max=3, reset_timeout_s=30), "payments", table)
+    declared = Breaker("gateway", fail_max=3, reset_timeout_s=30)
+    return SharedBreakers([declared], "payments", table).get(declared)
 
 
 async def fail(breaker, times, error=None):
@@ -108,6 +111,34 @@ async def test_a_trial_of_another_process_is_waited_for(breaker, table):
     assert breaker.refusal() is not None
     breaker.learn("closed", 0.0, trial_out=False)
     assert await breaker.permit(1) == Permit()
+
+
+async def test_a_trial_that_outlived_its_permit_closes_nothing(breaker, table):
+    await fail(breaker, 3)
+    breaker.learn("open", 0.0, trial_out=False)
+    permit = await breaker.permit(1)
+    table.holds = False  # It took too long: somebody else has the permit by now.
+    await breaker.ended(permit, None)
+    assert breaker.is_open
+
+
+@dataclass
+class Made:
+    error: Exception | None
+
+
+async def test_what_was_made_is_not_lost_when_the_table_cannot_be_told(breaker, table):
+    async def unreachable(*_):
+        raise ConnectionError("no database")
+
+    async def call():
+        table.execute = unreachable
+        return Made(ValueError("down"))
+
+    await fail(breaker, 2)
+    made = await breaker.guard(1, call)
+    assert str(made.error) == "down"
+    assert breaker.is_open
 
 
 async def test_an_opening_that_the_table_did_not_hear_is_told_again(breaker, table):

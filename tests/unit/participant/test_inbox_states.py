@@ -98,7 +98,12 @@ def promised(known: Facts, event: Event) -> Action | None:
 
 
 def promised_undo(known: Facts, event: Event) -> Action | None:
-    if event == "undo_done" and not known.unheard and (known.tombstone or not (known.happened or known.closed)):
+    forgot = known.answered and known.in_doubt  # A late copy of a command whose row was purged: "nobody knows".
+    if (
+        event == "undo_done"
+        and not known.unheard
+        and (known.tombstone or not (known.happened or known.closed or forgot))
+    ):
         return None  # The orchestrator knows of a success that we have no trace of.
     if known.closed:
         return "wait" if known.undoing else "answer"
@@ -172,6 +177,15 @@ def test_a_doubt_that_is_forgotten_is_found(event, monkeypatch):
     monkeypatch.setattr(inbox_states, "_DOUBTFUL", inbox_states._DOUBTFUL - {event})
     with pytest.raises(AssertionError):
         check(InboxRow("k:0:1"), (), MESSAGES_MAX, set())
+
+
+def test_an_undo_is_heard_after_a_late_copy_of_a_command_whose_row_was_purged():
+    row, action = decide(InboxRow("k:0:1"), "aged")
+    assert (row.state, action) == ("failed", "answer")
+    row, action = decide(row, "undo_done")
+    assert (row.state, action) == ("undoing", "undo")
+    with pytest.raises(InboxContradiction, match="is `failed`"):  # Here every attempt is known to have had no effect.
+        decide(InboxRow("k:0:1", "failed"), "undo_done")
 
 
 def test_a_contradiction_names_the_row_and_what_to_type_next():
