@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from orchestrator import limits
 from orchestrator.errors import AmendsError
 from orchestrator.messaging.envelope import Envelope, Unreadable
-from orchestrator.messaging.kafka import OffsetOutOfRange, ShardConsumer
+from orchestrator.messaging.kafka import ShardConsumer
+from orchestrator.messaging.kafka_errors import OffsetOutOfRange
 
 log = logging.getLogger("orchestrator.engine.intake")
 

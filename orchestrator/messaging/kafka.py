@@ -1,42 +1,31 @@
-"""The Kafka client: reading shards by assignment, and reading commands and events as a group.
+"""The Kafka client: what all consumers share, and reading shards by assignment.
 
-`kafka`, `kafka_admin` and `kafka_errors` are the only modules of the runtime that import confluent_kafka. Every
-function here BLOCKS, up to the seconds it names: call it from a plain thread. What the client reports about a partition
-or a topic is raised as a DependencyError that says what to do; what it mends by itself (a broker that is away for a
-while) is logged and waited for.
+`kafka`, `kafka_group`, `kafka_admin` and `kafka_errors` are the only modules of the runtime that import
+confluent_kafka. Every function here BLOCKS, up to the seconds it names: call it from a plain thread. What the client
+reports about a partition or a topic is raised as a DependencyError that says what to do; what it mends by itself (a
+broker that is away for a while) is logged and waited for.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from operator import methodcaller
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from orchestrator.errors import DependencyError
 from orchestrator.messaging.envelope import Envelope, Unreadable, read_envelope
-from orchestrator.messaging.kafka_admin import CALL_TIMEOUT_S, CONNECTION, LOG, Admin
+from orchestrator.messaging.kafka_admin import CALL_TIMEOUT_S, CONNECTION, LOG
 from orchestrator.messaging.kafka_errors import (
     DENIED,
     MISSING,
     OUT_OF_RANGE,
-    REFUSED_COMMIT,
     Mapped,
     OffsetOutOfRange,
     SessionTooShort,
-    TopicMissing,
     dependency_error,
-    reason_of,
 )
 
-__all__ = ["Admin", "GroupConsumer", "OffsetOutOfRange", "Place", "ShardConsumer", "TopicMissing"]
-
 QUEUE_KBYTES_MAX = 16 * 1024  # fetched ahead and not polled yet, a consumer
-SESSION_TIMEOUT_MS = 1_500  # takeover of a dead member's partitions in about this time
-SESSION_TIMEOUT_BROKER_DEFAULT_MS = 6_000  # the least that a broker with default settings takes
-MAX_POLL_INTERVAL_MS = 300_000
-
-Place = tuple[str, int]  # topic, partition
-
 _CONSUMER: dict[str, Any] = CONNECTION | {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
@@ -58,7 +47,7 @@ class ShardConsumer:
 
     def __init__(self, bootstrap: str, client_id: str) -> None:
         # librdkafka wants the name of a group; it is never joined, and nothing is committed to it.
-        self._consumer = _consumer(
+        self._consumer = opened_consumer(
             bootstrap, client_id, {"group.id": f"{client_id}-unused", "auto.offset.reset": "error"}
         )
         self._topic = ""
@@ -94,7 +83,7 @@ class ShardConsumer:
         if (held := self._to_raise) is not None:
             self._to_raise = None
             raise held
-        read, error = _poll(self._consumer, messages_max, timeout_s)
+        read, error = poll_messages(self._consumer, messages_max, timeout_s)
         if error is not None and not read:
             raise error
         self._to_raise = error
@@ -110,123 +99,12 @@ class ShardConsumer:
         self._consumer.close()
 
 
-class GroupConsumer:
-    """A member of a consumer group: participants share their commands, and each service has its own copy of an event.
-
-    Offsets only save work here: a message that comes again meets the inbox.
-    """
-
-    def __init__(
-        self, bootstrap: str, group: str, client_id: str, *, session_timeout_ms: int = SESSION_TIMEOUT_MS
-    ) -> None:
-        self._bootstrap, self._group, self._client_id = bootstrap, group, client_id
-        self._topics: Sequence[str] = ()
-        self._on_revoked: Callable[[list[Place]], None] = lambda _places: None
-        self._to_raise: DependencyError | None = None
-        self.session_timeout_ms = session_timeout_ms
-        self._consumer = self._opened()
-
-    def subscribe(self, topics: Sequence[str], on_revoked: Callable[[list[Place]], None]) -> None:
-        """`on_revoked` runs inside `poll`, before another member gets these partitions: finish and commit there."""
-        self._topics, self._on_revoked = topics, on_revoked
-        self._consumer.subscribe(list(topics), on_revoke=self._revoked, on_lost=self._revoked)
-
-    def poll(self, messages_max: int, timeout_s: float) -> list[Envelope | Unreadable]:
-        """As ShardConsumer's. Must be called at least every MAX_POLL_INTERVAL_MS, or the group goes on without us."""
-        if (held := self._to_raise) is not None:
-            self._to_raise = None
-            raise held
-        read, error = _poll(self._consumer, messages_max, timeout_s)
-        if isinstance(error, SessionTooShort) and self.session_timeout_ms < SESSION_TIMEOUT_BROKER_DEFAULT_MS:
-            self._join_with_longer_session()
-            return read
-        if error is not None and not read:
-            raise error
-        self._to_raise = error
-        return read
-
-    def commit(self, offsets: Mapping[Place, int]) -> bool:
-        """Keep (topic, partition) -> next offset; what is not ours any more is left out, lest its reader be set back.
-
-        False: the group is being shared out anew, nothing was kept. What was handled comes again and meets the inbox.
-        """
-        places = _held(self._consumer, offsets)
-        if not places:
-            return not offsets
-        for place in places:
-            place.offset = offsets[place.topic, place.partition]
-        try:
-            self._consumer.commit(offsets=places, asynchronous=False)
-        except KafkaException as error:
-            reason = reason_of(error)
-            if reason.code() in REFUSED_COMMIT:
-                LOG.info("group %s: offsets not kept, the group has been shared out anew: %s", self._group, reason)
-                return False
-            raise dependency_error(reason, f"keeping offsets of group {self._group}") from error
-        return True
-
-    def assignment(self) -> list[Place]:
-        """What this member reads at present."""
-        return [(place.topic, place.partition) for place in self._consumer.assignment()]
-
-    def pause(self, places: Iterable[Place]) -> None:
-        """Stay a member, but fetch nothing of these. A partition that comes back after a rebalance is not paused."""
-        self._consumer.pause(_held(self._consumer, places))
-
-    def resume(self, places: Iterable[Place]) -> None:
-        """Take up what was paused, where it was."""
-        self._consumer.resume(_held(self._consumer, places))
-
-    def seek(self, offsets: Mapping[Place, int]) -> None:
-        """Read these again from these offsets: what was polled since could not be handled."""
-        for place in _held(self._consumer, offsets):
-            self._consumer.seek(TopicPartition(place.topic, place.partition, offsets[place.topic, place.partition]))
-
-    def close(self) -> None:
-        """Leave the group, so that the others go on at once."""
-        self._consumer.close()
-
-    def _opened(self) -> Consumer:
-        return _consumer(
-            self._bootstrap,
-            self._client_id,
-            {
-                "group.id": self._group,
-                "auto.offset.reset": "earliest",
-                "partition.assignment.strategy": "cooperative-sticky",
-                "session.timeout.ms": self.session_timeout_ms,
-                "heartbeat.interval.ms": self.session_timeout_ms // 5,
-                "max.poll.interval.ms": MAX_POLL_INTERVAL_MS,
-            },
-        )
-
-    def _join_with_longer_session(self) -> None:
-        LOG.warning(
-            "group %s: the broker refuses a session of %s ms, so a dead member is noticed after %s ms; for a faster "
-            "takeover set group.min.session.timeout.ms=1000 on the brokers",
-            self._group,
-            self.session_timeout_ms,
-            SESSION_TIMEOUT_BROKER_DEFAULT_MS,
-        )
-        self._consumer.close()
-        self.session_timeout_ms = SESSION_TIMEOUT_BROKER_DEFAULT_MS
-        self._consumer = self._opened()
-        self.subscribe(self._topics, self._on_revoked)
-
-    def _revoked(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
-        self._on_revoked([(place.topic, place.partition) for place in places])
-
-
-def _consumer(bootstrap: str, client_id: str, config: dict[str, Any]) -> Consumer:
+def opened_consumer(bootstrap: str, client_id: str, config: dict[str, Any]) -> Consumer:
+    """A client with the settings that all of ours have, and these."""
     return Consumer(_CONSUMER | {"bootstrap.servers": bootstrap, "client.id": client_id} | config, logger=LOG)
 
 
-def _held(consumer: Consumer, places: Iterable[Place]) -> list[TopicPartition]:
-    held = {(place.topic, place.partition) for place in consumer.assignment()}
-    return [TopicPartition(*place) for place in places if place in held]
-
-
-def _poll(
+def poll_messages(
     consumer: Consumer, messages_max: int, timeout_s: float
 ) -> tuple[list[Envelope | Unreadable], DependencyError | None]:
     """`consume(n, t)` would wait for n messages, so one is polled and the rest is taken as it is."""

@@ -17,8 +17,8 @@ from orchestrator.errors import DependencyError
 from orchestrator.failpoints import failpoint
 from orchestrator.messaging import avro
 from orchestrator.messaging.envelope import Envelope, Unreadable
-from orchestrator.messaging.kafka import GroupConsumer
 from orchestrator.messaging.kafka_admin import Admin
+from orchestrator.messaging.kafka_group import GroupConsumer
 from orchestrator.messaging.topics import Topics as TopicNames
 from orchestrator.participant.handlers import Participant
 from orchestrator.participant.process import DRAIN_S, Process

@@ -76,9 +76,7 @@ def drawn(board: Board) -> Any:
     breaker = Text(f"breaker {board.breaker}", style="bold red" if board.breaker == "open" else "green")
     rates = Text(f"commands {board.commands_per_s:5.0f}/s   replies {board.replies_per_s:5.0f}/s   ")
     rates.append_text(breaker).append(f"   parked {board.parked}")
-    notes = [
-        Text(f"{at_s:6.1f} s  {what}", style=note_style(what)) for at_s, what in list(board.notes)[-NOTES_SHOWN:]
-    ]
+    notes = [Text(f"{at_s:6.1f} s  {what}", style=note_style(what)) for at_s, what in list(board.notes)[-NOTES_SHOWN:]]
     title = f"Amends  {board.seconds:.0f} s"
     return Panel(Group(states, Text(), rates, Text(), *notes), title=title, width=120)
 

@@ -10,7 +10,7 @@ from orchestrator.engine import intake
 from orchestrator.engine.intake import Intake, OutOfRange
 from orchestrator.errors import DependencyError
 from orchestrator.messaging.envelope import Unreadable
-from orchestrator.messaging.kafka import OffsetOutOfRange
+from orchestrator.messaging.kafka_errors import OffsetOutOfRange
 from tests.deadlines import eventually
 
 FLOOD = 50_000

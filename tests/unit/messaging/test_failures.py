@@ -23,7 +23,7 @@ from orchestrator.errors import (
     failure_named,
 )
 from orchestrator.messaging.control import ProblemRecord
-from orchestrator.messaging.kafka import OffsetOutOfRange
+from orchestrator.messaging.kafka_errors import OffsetOutOfRange
 from orchestrator.problems import exception_of, problem_of
 
 
