@@ -1,11 +1,11 @@
 """Topics as the broker describes them: how many partitions, and which id."""
 
-import logging
 from collections.abc import Collection, Mapping
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
+from outbox_relay.kafka_log import sparing_logger
 from outbox_relay.topics import Topic
 
 ANSWER_S = 5.0
@@ -24,7 +24,7 @@ class Broker:
                 "log_level": 3,
                 **(config or {}),
             },
-            logger=logging.getLogger("outbox_relay.kafka"),
+            logger=sparing_logger("outbox_relay.kafka"),
         )
 
     def describe(self, names: Collection[str]) -> dict[str, Topic]:

@@ -5,7 +5,6 @@ by itself: a failure is told to the relay, which throws the whole queue away and
 message that is sent later than its followers would break the order of its key.
 """
 
-import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from outbox_relay.kafka_log import sparing_logger
 from outbox_relay.limits import HELD_BYTES_MAX, HELD_ROWS_MAX, MESSAGE_TIMEOUT_S
 from outbox_relay.rows import HEADER_COLUMNS, StoredRow
 
@@ -105,7 +105,7 @@ class KafkaPublisher:
             "reconnect.backoff.ms": 50,
             "reconnect.backoff.max.ms": 1_000,  # 10 s by default: as long after every restart of the broker
             "log_level": 3,  # errors; a warning of its own about every producer's settings is none of them
-            "logger": logging.getLogger("outbox_relay.kafka"),
+            "logger": sparing_logger("outbox_relay.kafka"),
             **(config or {}),
         }
         self._heard = Heard()

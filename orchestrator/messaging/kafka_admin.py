@@ -1,6 +1,5 @@
 """Topics: make, describe, delete; and what the brokers are set to. Every call BLOCKS, CALL_TIMEOUT_S at most."""
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -16,6 +15,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no _
 
 from orchestrator.errors import DependencyError
 from orchestrator.messaging.kafka_errors import MISSING, Mapped, dependency_error, reason_of
+from outbox_relay.kafka_log import sparing_logger
 
 CALL_TIMEOUT_S = 10.0
 CONNECTION: dict[str, Any] = {
@@ -23,7 +23,7 @@ CONNECTION: dict[str, Any] = {
     "reconnect.backoff.max.ms": 1_000,  # the default of 10 s would be added to every restart of a broker
     "topic.metadata.refresh.interval.ms": 30_000,
 }
-LOG = logging.getLogger("amends.kafka")
+LOG = sparing_logger("amends.kafka")
 
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
