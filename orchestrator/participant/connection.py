@@ -146,10 +146,12 @@ class Lane:
     async def execute(
         self, statement: LiteralString, params: Any = None, place: Place | None = None
     ) -> list[tuple[Any, ...]]:
-        """One statement in a transaction of its own; its rows, if it has any."""
+        """One statement in a transaction of its own; its rows, if it has any. What only reads takes one round trip."""
+        if place is None:
+            async with self._busy:
+                return await _rows(await self._open(), statement, params)
         async with self.transaction(place) as connection:
-            cursor = await connection.execute(statement, params)
-            return await cursor.fetchall() if cursor.description else []
+            return await _rows(connection, statement, params)
 
     async def close(self) -> None:
         """Waits for the transaction that is open."""
@@ -177,6 +179,11 @@ class Lane:
         await self.sessions.forget()
         if connection is not None:
             await connection.close()
+
+
+async def _rows(connection: InboxConnection, statement: LiteralString, params: Any) -> list[tuple[Any, ...]]:
+    cursor = await connection.execute(statement, params)
+    return await cursor.fetchall() if cursor.description else []
 
 
 class SessionMaker:

@@ -31,6 +31,7 @@ class Follower:
         self._out: set[asyncio.Task[None]] = set()
         self._bell = asyncio.Event()
         handlers = service.participant.event_handlers.values()
+        self._local = [type for type, h in service.participant.event_handlers.items() if h.options is None]
         self._hold_s = max((h.options.timeout_s for h in handlers if h.options), default=30.0) + HOLD_SLACK_S
 
     def ring(self) -> None:
@@ -61,7 +62,7 @@ class Follower:
             return 0
         before = time.monotonic()
         async with self._lane.transaction("claim") as connection:
-            claimed = await inbox_events.claim(connection, self._service.name, room, self._hold_s)
+            claimed = await inbox_events.claim(connection, self._service.name, room, self._hold_s, self._local)
         local: list[ReadyEvent] = []
         for event in claimed:
             ready = self._ready(event)

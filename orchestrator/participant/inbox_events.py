@@ -41,11 +41,14 @@ _INSERT: LiteralString = """
     ON CONFLICT (participant, event_id) DO NOTHING
     RETURNING event_id::text
 """
-# The oldest of each key, and those whose holder did not end in time.
+# The oldest of each key, and those whose holder did not end in time, or died with a local handler: its transaction has
+# gone with its session, so nothing is waited for.
 _CLAIM: LiteralString = """
     WITH ready AS (
         SELECT e.event_id FROM amends.inbox_events e
-        WHERE e.participant = %(participant)s AND e.state IN ('waiting', 'running') AND e.due_at <= clock_timestamp()
+        WHERE e.participant = %(participant)s AND e.state IN ('waiting', 'running')
+          AND (e.due_at <= clock_timestamp() OR (e.state = 'running' AND e.type = ANY(%(local)s)
+            AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = e.holder)))
           AND NOT EXISTS (
             SELECT FROM amends.inbox_events b
             WHERE b.participant = e.participant AND b.topic = e.topic AND b.key = e.key AND b.arrival < e.arrival
@@ -53,7 +56,7 @@ _CLAIM: LiteralString = """
         ORDER BY e.arrival LIMIT %(rows)s FOR UPDATE SKIP LOCKED
     )
     UPDATE amends.inbox_events e
-    SET state = 'running', run = e.run + 1, attempts = e.attempts + 1,
+    SET state = 'running', run = e.run + 1, attempts = e.attempts + 1, holder = pg_backend_pid(),
         due_at = clock_timestamp() + make_interval(secs => %(hold_s)s)
     FROM ready WHERE e.participant = %(participant)s AND e.event_id = ready.event_id
     RETURNING e.event_id::text, e.topic, e.key, e.type, e.payload, e.traceparent, e.attempts, e.run
@@ -142,11 +145,11 @@ async def note(
 
 
 async def claim(
-    connection: "AsyncConnection[Any]", participant: str, rows_max: int, hold_s: float
+    connection: "AsyncConnection[Any]", participant: str, rows_max: int, hold_s: float, local: Sequence[str]
 ) -> list[WaitingEvent]:
-    """Take what is due, one event of each key."""
+    """Take what is due, one event of each key. `local`: types whose handlers only use this database."""
     cursor = connection.cursor(row_factory=tuple_row)
-    await cursor.execute(_CLAIM, {"participant": participant, "rows": rows_max, "hold_s": hold_s})
+    await cursor.execute(_CLAIM, {"participant": participant, "rows": rows_max, "hold_s": hold_s, "local": local})
     return [WaitingEvent(*row) for row in await cursor.fetchall()]
 
 

@@ -55,6 +55,7 @@ CREATE TABLE amends.inbox_events (
     traceparent text,
     attempts int NOT NULL DEFAULT 0,
     run int NOT NULL DEFAULT 0,
+    holder int,                             -- pid of the session that claimed it; ended: a local handler left no trace
     due_at timestamptz,                     -- waiting: the next attempt; running: the deadline
     error text,
     arrived_at timestamptz NOT NULL DEFAULT now(),

@@ -42,7 +42,6 @@ class Scene:
         self.desk.connection.execute(
             "UPDATE amends.inbox SET deadline = now(), due_at = now() WHERE deadline IS NOT NULL"
         )
-        self.desk.connection.execute("UPDATE amends.inbox_events SET due_at = now() WHERE due_at IS NOT NULL")
         self.processes.started(name, **options)
 
     def settled(self, key, command):
