@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import psycopg
 
+from outbox_relay.failpoints import failpoint
 from outbox_relay.limits import BEAT_S, LEASE_S, PROMPT_ANSWER_S, RESTART_MAX_S, SEND_WINDOW_S, STANDBY_LOOK_S
 from outbox_relay.postgres import Session, connect
 
@@ -142,13 +143,17 @@ class Lease:
                 log.warning(
                     "relay %s: %s (%s) has not moved for %.0f s; taking over", self._name, name, holder, LEASE_S
                 )
+                failpoint("relay.depose.before")
                 session.execute(END_SESSIONS)
+                failpoint("relay.depose.after")
                 watch = Watch()
             self._stop.wait(STANDBY_LOOK_S)
 
     def _hold(self, session: Session) -> None:
         asked = time.monotonic()
+        failpoint("relay.lease.before")
         [(self.epoch,)] = session.execute(TAKE, (self._holder, self._name)).fetchall()
+        failpoint("relay.lease.after")
         self._backends.clear()
         self.adopt(session)
         self.may_send_until = asked + SEND_WINDOW_S
@@ -159,7 +164,9 @@ class Lease:
             with self._changed:
                 self._changed.wait(BEAT_S)
         if self.held.is_set():
+            failpoint("relay.give_back.before")
             session.execute(GIVE_BACK, (self.epoch, self._holder))
+            failpoint("relay.give_back.after")
         with suppress(psycopg.Error):
             session.execute("SELECT pg_advisory_unlock_all()")
 
@@ -168,7 +175,10 @@ class Lease:
         state, health = self._report()
         backends = json.dumps([{"pid": pid, "start": start} for pid, start in list(self._backends.items())])
         values = (state, json.dumps(health), backends, self.epoch, self._holder)
-        if session.execute(BEAT, values).fetchone() is None:
+        failpoint("relay.beat.before")
+        beaten = session.execute(BEAT, values).fetchone()
+        failpoint("relay.beat.after")
+        if beaten is None:
             log.warning("relay %s: deposed, the lease has another holder", self._name)
             self.held.clear()
             return
