@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 from orchestrator import limits
@@ -48,6 +49,8 @@ class Orchestrator:
     workers: Mapping[str, float] = field(default_factory=dict)  # name -> seconds since its last beat
     parked: Mapping[str, int] = field(default_factory=dict)  # stuck and blocked sagas
     dead_letters: int = 0
+    known_until: datetime | None = None  # before a restore that was noticed at `restored_at`
+    restored_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +192,15 @@ def _at_work(postgres: Postgres) -> Iterator[Finding]:
         yield Finding("warning", "orchestrators", text, "wait a few seconds and look again; then read their logs")
     else:
         yield Finding("ok", "orchestrators", f"{', '.join(alive)}, {own.shards} shards")
+    if own.restored_at is not None:
+        yield Finding(
+            "warning",
+            "restore",
+            f"Postgres went back (a backup, or a replica). What was committed here between {own.known_until} and "
+            f"{own.restored_at} is lost, while services may have acted on it",
+            "look for blocked sagas, and for events of that window; then "
+            "UPDATE amends.installation SET restored_at = NULL",
+        )
     for status, count in own.parked.items():
         if count:
             yield Finding("warning", "sagas", f"{count} {status}", "amends stuck")

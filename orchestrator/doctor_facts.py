@@ -37,7 +37,8 @@ RELAY: LiteralString = """
     SELECT extract(epoch FROM clock_timestamp() - beat_at)::float8, state FROM amends.relay_lease
 """
 INSTALLATION: LiteralString = """
-    SELECT i.topic, i.shards, (SELECT count(*) FROM amends.shards WHERE owner IS NOT NULL) FROM amends.installation i
+    SELECT i.topic, i.shards, (SELECT count(*) FROM amends.shards WHERE owner IS NOT NULL), i.known_until, i.restored_at
+    FROM amends.installation i
 """
 WORKERS: LiteralString = "SELECT name, extract(epoch FROM clock_timestamp() - beat_at)::float8 FROM amends.workers"
 PARKED: LiteralString = """
@@ -118,11 +119,13 @@ def _orchestrator_facts(connection: psycopg.Connection[tuple[Any, ...]]) -> Orch
     found = _rows(connection, INSTALLATION)
     if not found:
         return None
-    topic, shards, owned = found[0]
+    topic, shards, owned, known_until, restored_at = found[0]
     return Orchestrator(
         topic=topic,
         shards=shards,
         owned_shards=owned,
+        known_until=known_until,
+        restored_at=restored_at,
         workers=dict(_rows(connection, WORKERS)),
         parked=dict(_rows(connection, PARKED)),
         dead_letters=_value(connection, DEAD_LETTERS),

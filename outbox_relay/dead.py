@@ -5,11 +5,12 @@ moved here too, so that the outbox stays short and the key keeps its order. A re
 relay, which alone knows what it has in its hands. It puts the rows back under their old numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import LiteralString
 
+from outbox_relay.failpoints import failpoint
 from outbox_relay.postgres import Session
 
 _COLUMNS: LiteralString = """seq, id, aggregatetype, aggregateid, type, payload, "timestamp", partition,
@@ -75,6 +76,29 @@ class DeadRow:
 def rows(session: Session, after_seq: int = 0, rows_max: int = 100) -> Sequence[DeadRow]:
     """List dead rows in order of seq."""
     return [DeadRow(*values) for values in session.execute(LIST, (after_seq, rows_max)).fetchall()]
+
+
+def move(session: Session, seqs: list[int], scopes: list[str], errors: list[str]) -> list[int]:
+    """Move rows out of the outbox; return those that were there."""
+    failpoint("relay.dead.before")
+    moved = session.execute(MOVE, (seqs, scopes, errors)).fetchall()
+    failpoint("relay.dead.after")
+    return [seq for (seq,) in moved]
+
+
+def redrive(session: Session) -> int:
+    """Put back what was asked for; return how many rows. Nothing of the outbox may be on its way meanwhile."""
+    failpoint("relay.redrive.before")
+    count = session.execute(REDRIVE).rowcount
+    failpoint("relay.redrive.after")
+    return count
+
+
+def ask_for_found(session: Session, partitions: Mapping[str, int]) -> None:
+    """Ask for the rows of topics that were missing: `partitions` are the topics that there are, and how large."""
+    failpoint("relay.found.before")
+    session.execute(ASK_FOR_FOUND, ([*partitions], [*partitions.values()]))
+    failpoint("relay.found.after")
 
 
 def ask_redrive(session: Session, topic: str, key: str | None = None) -> int:

@@ -138,15 +138,13 @@ class Deleter(threading.Thread):
         died = [item for item in batch if isinstance(item, Dead)]
         acked = [item for item in batch if isinstance(item, Acked)]
         if died:
-            columns = ([d.seq for d in died], [d.scope for d in died], [d.error for d in died])
-            gone.update(seq for (seq,) in session.execute(dead.MOVE, columns).fetchall())
+            gone.update(dead.move(session, [d.seq for d in died], [d.scope for d in died], [d.error for d in died]))
         if acked:
             params = ([a.seq for a in acked], [a.topic_id for a in acked])
             try:
-                found = session.execute(table.DELETE_SENT, params).fetchall()
+                gone.update(table.delete_sent(session, *params))
             except psycopg.errors.CheckViolation:
                 # No partition of outbox_sent for today: nobody kept house. Make it now.
-                session.execute(sent.PARTITIONS, sent.partitions_params())
-                found = session.execute(table.DELETE_SENT, params).fetchall()
-            gone.update(seq for (seq,) in found)
+                sent.make_partitions(session)
+                gone.update(table.delete_sent(session, *params))
         return gone

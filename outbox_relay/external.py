@@ -48,7 +48,7 @@ class Janitor:
 
     def run(self, stopping: Callable[[], bool], wait: Callable[[float], object]) -> None:
         """Look every second until the lease is lost or `stopping` says so."""
-        self._session.execute(sent.PARTITIONS, sent.partitions_params())
+        sent.make_partitions(self._session)
         while self._lease.held.is_set() and not stopping():
             self.round()
             wait(KEEP_HOUSE_S)
@@ -77,7 +77,7 @@ class Janitor:
     def _delete(self, confirmed: int) -> None:
         while self._notes and self._notes[0].wal <= confirmed:
             note = self._notes[0]
-            self._session.execute(table.DELETE_SENT, (note.seqs, note.topic_ids))
+            table.delete_sent(self._session, note.seqs, note.topic_ids)
             self._notes.popleft()
             self._noted.difference_update(note.seqs)
             self._deleted += len(note.seqs)

@@ -78,7 +78,7 @@ class House(threading.Thread):
 
     def _round(self, session: Session) -> None:
         if self._is_due("partitions"):
-            session.execute(sent.PARTITIONS, sent.partitions_params())
+            sent.make_partitions(session)
             self._did("partitions", PARTITIONS_EVERY_S)
         if self._is_due("topics"):
             self._did("topics", TOPICS_REFRESH_S)  # before: a topic that is wanted meanwhile makes it due again
@@ -104,7 +104,7 @@ class House(threading.Thread):
             self.asked |= known.keys()
             return
         self.report.pop("broker", None)
-        session.execute(topics.UPSERT, topics.upsert_params(found))
+        topics.store(session, found)
         # Also against what we saw last: whoever made it again (a migration) may have noted its id before us.
         before = self.topic_ids
         changed = [
@@ -119,7 +119,7 @@ class House(threading.Thread):
         self.topic_ids = {name: topic.topic_id for name, topic in found.items()}
         self._tell_missing(frozenset(known) - frozenset(found))
         self.asked = frozenset(known)
-        session.execute(dead.ASK_FOR_FOUND, ([*found], [topic.partitions for topic in found.values()]))
+        dead.ask_for_found(session, {name: topic.partitions for name, topic in found.items()})
         # Not only when the id has just changed: the ack of a lost topic may be booked after that [M5].
         if self._is_due("lost") or changed:
             self._resend_lost(session)

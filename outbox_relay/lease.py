@@ -1,10 +1,12 @@
 """Table amends.relay_lease: one sender a database, whatever its mode.
 
-The advisory lock of the holder's session decides; it ends with the session, so a killed relay is replaced at once. A
-stopped process keeps its session and so its lock: the others see that its beat stands still, end its sessions, and
-take the lock. Time is each process's own monotonic clock. The holder counts from before its beat was written, the
-others from after they read it: so the holder's time is over first. A message lives shorter than the lease, and nothing
-is given to the producer in the lease's last part: what a stopped holder had in its queue is dead when it wakes up.
+The advisory lock of the holder's session decides. A killed process has no queue any more: all its sessions end with
+it, and it is replaced at once. But one session may end while its process lives, and so may all of them when Postgres is
+restarted; and a stopped process keeps them all. Then the others wait until its beat has stood still for the lease, end
+what sessions it has, and take the lock. Time is each process's own monotonic clock. The holder counts from before its
+beat was written, the others from after they read it: so the holder's time is over first. A message lives shorter than
+the lease, and nothing is given to the producer in the lease's last part: what a stopped holder had in its queue is dead
+when it wakes up.
 """
 
 import json
@@ -19,6 +21,7 @@ from uuid import uuid4
 
 import psycopg
 
+from outbox_relay.failpoints import failpoint
 from outbox_relay.limits import BEAT_S, LEASE_S, PROMPT_ANSWER_S, RESTART_MAX_S, SEND_WINDOW_S, STANDBY_LOOK_S
 from outbox_relay.postgres import Session, connect
 
@@ -26,11 +29,19 @@ log = logging.getLogger("outbox_relay")
 
 # Advisory locks are per database; these two numbers are "amends" and "relay" in spirit only.
 TRY_LOCK: LiteralString = "SELECT pg_try_advisory_lock(1634559342, 1)"
-READ: LiteralString = "SELECT epoch, beat, name, holder::text FROM amends.relay_lease"
+# May its process live? A session of it is there still, or they all ended because Postgres was restarted.
+READ: LiteralString = """
+    SELECT epoch, beat, name, holder::text, l.beat_at < pg_postmaster_start_time() OR EXISTS (
+        SELECT FROM jsonb_to_recordset(l.backends) AS b(pid int, start text)
+        JOIN pg_stat_activity a ON a.pid = b.pid AND extract(epoch FROM a.backend_start)::text = b.start
+    )
+    FROM amends.relay_lease l
+"""
 TAKE: LiteralString = """
     UPDATE amends.relay_lease
     SET epoch = epoch + 1, holder = %s, name = %s, beat = beat + 1, state = 'starting', health = '{}', backends = '[]',
         taken_at = now(), beat_at = now()
+    WHERE epoch = %s
     RETURNING epoch
 """
 BEAT: LiteralString = """
@@ -120,10 +131,10 @@ class Lease:
         while not self._stop.is_set():
             try:
                 with connect(self._url, "lease", "statement_timeout=4s", "lock_timeout=2s") as session:
-                    self._wait(session)
+                    before = self._wait(session)
                     pause_s = BEAT_S
-                    if not self._stop.is_set():
-                        self._hold(session)
+                    if before is not None:
+                        self._hold(session, before)
                         self._stop.wait(BEAT_S)  # somebody else may do better
             except psycopg.Error as error:
                 log.warning("relay %s: no lease: %s. Trying again in %.1f s.", self._name, _short(error), pause_s)
@@ -133,22 +144,34 @@ class Lease:
             finally:
                 self.held.clear()
 
-    def _wait(self, session: Session) -> None:
-        watch = Watch()
-        while not self._stop.is_set() and not _taken(session):
+    def _wait(self, session: Session) -> int | None:
+        """Return, with the lock in hand, the epoch of the holder before; None: we are told to stop."""
+        watch, over = Watch(), -1
+        while not self._stop.is_set():
             asked = time.monotonic()
-            epoch, beat, name, holder = session.execute(READ).fetchall()[0]
-            if watch.expired((epoch, beat), asked, time.monotonic()):
+            epoch, beat, name, holder, may_live = session.execute(READ).fetchall()[0]
+            answered = time.monotonic()
+            if (not may_live or holder in (None, self._holder) or over == epoch) and _taken(session):
+                return int(epoch)
+            if watch.expired((epoch, beat), asked, answered):
                 log.warning(
                     "relay %s: %s (%s) has not moved for %.0f s; taking over", self._name, name, holder, LEASE_S
                 )
+                failpoint("relay.depose.before")
                 session.execute(END_SESSIONS)
-                watch = Watch()
+                failpoint("relay.depose.after")
+                watch, over = Watch(), epoch
             self._stop.wait(STANDBY_LOOK_S)
+        return None
 
-    def _hold(self, session: Session) -> None:
+    def _hold(self, session: Session, before: int) -> None:
         asked = time.monotonic()
-        [(self.epoch,)] = session.execute(TAKE, (self._holder, self._name)).fetchall()
+        failpoint("relay.lease.before")
+        taken = session.execute(TAKE, (self._holder, self._name, before)).fetchone()
+        failpoint("relay.lease.after")
+        if taken is None:
+            return  # somebody has had it between our look and our lock
+        self.epoch = taken[0]
         self._backends.clear()
         self.adopt(session)
         self.may_send_until = asked + SEND_WINDOW_S
@@ -159,7 +182,9 @@ class Lease:
             with self._changed:
                 self._changed.wait(BEAT_S)
         if self.held.is_set():
+            failpoint("relay.give_back.before")
             session.execute(GIVE_BACK, (self.epoch, self._holder))
+            failpoint("relay.give_back.after")
         with suppress(psycopg.Error):
             session.execute("SELECT pg_advisory_unlock_all()")
 
@@ -168,7 +193,10 @@ class Lease:
         state, health = self._report()
         backends = json.dumps([{"pid": pid, "start": start} for pid, start in list(self._backends.items())])
         values = (state, json.dumps(health), backends, self.epoch, self._holder)
-        if session.execute(BEAT, values).fetchone() is None:
+        failpoint("relay.beat.before")
+        beaten = session.execute(BEAT, values).fetchone()
+        failpoint("relay.beat.after")
+        if beaten is None:
             log.warning("relay %s: deposed, the lease has another holder", self._name)
             self.held.clear()
             return

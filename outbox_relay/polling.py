@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from outbox_relay import table
+from outbox_relay.failpoints import failpoint
 from outbox_relay.limits import FLOOR_MARK_S, FULL_SCAN_S, SCAN_BYTES_MAX
 from outbox_relay.postgres import Session
 from outbox_relay.rows import StoredRow
@@ -83,6 +84,7 @@ class TableReader:
 
     def look(self, known: Collection[int], rows_max: int) -> Look:
         """Read up to `rows_max` rows that are not `known`."""
+        failpoint("relay.look.before")
         now = time.monotonic()
         if self.floor.wants_mark(now):
             [(last_seq, xid)] = self._session.execute(table.MARK).fetchall()
@@ -95,6 +97,7 @@ class TableReader:
             self._session.execute("COMMIT")
             [(snapshot_text, wal)] = at.fetchall()
             found = scan.fetchall()
+        failpoint("relay.look.after")
         snapshot = Snapshot.parse(snapshot_text)
         rows = [table.stored(values) for values in found]
         self.floor.seen(snapshot, min((*known, *(row.seq for row in rows[:1])), default=None))

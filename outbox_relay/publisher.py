@@ -13,6 +13,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from outbox_relay.failpoints import failpoint
 from outbox_relay.kafka_log import sparing_logger
 from outbox_relay.limits import HELD_BYTES_MAX, HELD_ROWS_MAX, MESSAGE_TIMEOUT_S
 from outbox_relay.rows import HEADER_COLUMNS, StoredRow
@@ -113,6 +114,7 @@ class KafkaPublisher:
 
     def send(self, row: StoredRow) -> None:
         """Give the row to librdkafka; it is on its way when the next `hear` runs."""
+        failpoint("relay.produce.before")
         try:
             self._producer.produce(
                 row.topic,
@@ -128,6 +130,7 @@ class KafkaPublisher:
         except KafkaException as error:
             kind: KafkaError = error.args[0]
             raise Refused(_NEVER.get(kind.code(), "again"), kind.str()) from error
+        failpoint("relay.produce.after")
 
     def hear(self) -> Heard:
         """Run the delivery reports that have come in."""
@@ -136,6 +139,8 @@ class KafkaPublisher:
             # The reports that say which row it was come a moment after the error that stopped the producer.
             for _ in range(REPORTS_POLLS_MAX):
                 _poll(self._producer, REPORTS_POLL_S)
+        if self._heard.acked:
+            failpoint("relay.acked")  # the broker has them, and the table as well
         heard = Heard(self._heard.acked[:], self._heard.failed[:], broken)
         self._heard.acked.clear()
         self._heard.failed.clear()
@@ -144,8 +149,10 @@ class KafkaPublisher:
     def restart(self) -> list[int]:
         """Purge the old producer, whatever it was doing, and begin a new one."""
         old, heard = self._producer, self._heard
+        failpoint("relay.purge.before")
         old.purge(in_queue=True, in_flight=True, blocking=False)
         _poll(old)
+        failpoint("relay.purge.after")
         self._heard = Heard()
         self._producer = self._start()
         _forget(old)

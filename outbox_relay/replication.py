@@ -18,6 +18,7 @@ import psycopg
 from psycopg import pq
 
 from outbox_relay import slot
+from outbox_relay.failpoints import failpoint
 from outbox_relay.limits import (
     SLOT_RETRY_FIRST_S,
     SLOT_RETRY_MAX_S,
@@ -299,8 +300,10 @@ class _Reader:
             return
         self._answer_at = now + STATUS_S
         confirmed = self._owner.confirmed
+        failpoint("relay.confirm.before")
         self._pg.put_copy_data(_STATUS.pack(b"r", max(confirmed, self._owner._position()), confirmed, confirmed, 0, 0))
         self._pg.flush()
+        failpoint("relay.confirm.after")
 
     def _why(self) -> str:
         result = self._pg.get_result()

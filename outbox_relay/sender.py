@@ -234,7 +234,7 @@ class Sender:
         self._to_polling()
         if self._held.sent or not self._deleter.idle():
             return
-        count = self._session.execute(dead.REDRIVE).rowcount
+        count = dead.redrive(self._session)
         log.warning("relay %s: %d dead rows go out again", self._name, count)
         self._house.redrive_asked.clear()
         self._parked.load(self._session)

@@ -6,6 +6,7 @@ known before the send, so that an ack of a topic that has since been made again 
 
 from typing import LiteralString
 
+from outbox_relay.failpoints import failpoint
 from outbox_relay.limits import RESEND_ROWS_MAX, SENT_DAYS_AHEAD, SENT_KEPT_S
 from outbox_relay.postgres import Session
 
@@ -53,13 +54,22 @@ def partitions_params() -> tuple[int, float]:
     return SENT_DAYS_AHEAD, SENT_KEPT_S
 
 
+def make_partitions(session: Session) -> None:
+    """Make the partitions of today and the days ahead, drop those whose window has passed."""
+    failpoint("relay.partitions.before")
+    session.execute(PARTITIONS, partitions_params())
+    failpoint("relay.partitions.after")
+
+
 def resend_lost(session: Session, topic: str, topic_id: str) -> int:
     """Put rows that were sent to an earlier topic of this name back into the outbox; return how many."""
     total = 0
     count = RESEND_ROWS_MAX
     while count == RESEND_ROWS_MAX:
         values = {"topic": topic, "topic_id": topic_id, "rows_max": RESEND_ROWS_MAX}
+        failpoint("relay.resend.before")
         [(count,)] = session.execute(_RESEND, values).fetchall()
+        failpoint("relay.resend.after")
         total += count
     return total
 

@@ -9,6 +9,7 @@ from typing import Any, LiteralString, Protocol
 
 from psycopg import sql
 
+from outbox_relay.failpoints import failpoint
 from outbox_relay.postgres import Session
 
 # Slots are of the whole cluster, so each database has its own name for its one.
@@ -62,16 +63,21 @@ def create(replication: Replication, name: str) -> int:
     No exported snapshot: it would show rows that polling has sent and deleted meanwhile.
     """
     quoted = sql.Identifier(name).as_string(None)
+    failpoint("relay.slot.before")
     [(_name, point, _snapshot, _plugin)] = replication.command(
         f"CREATE_REPLICATION_SLOT {quoted} LOGICAL pgoutput (SNAPSHOT 'nothing')"
     )
+    failpoint("relay.slot.after")
     assert point is not None
     return parse_lsn(point)
 
 
 def drop(session: Session, name: str | None = None) -> bool:
     """Drop this database's slot: no WAL is kept for it any more. False: there is none, or somebody reads it."""
-    return session.execute(DROP, (name or name_of(session),)).rowcount == 1
+    failpoint("relay.slot_drop.before")
+    dropped = session.execute(DROP, (name or name_of(session),)).rowcount == 1
+    failpoint("relay.slot_drop.after")
+    return dropped
 
 
 def parse_lsn(text: str) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, LiteralString
 
 from outbox_relay.errors import RowRefused, RowTooLarge, TopicUnknown
+from outbox_relay.failpoints import failpoint
 from outbox_relay.limits import (
     HEADER_CHARS_MAX,
     KEY_CHARS_MAX,
@@ -16,6 +17,7 @@ from outbox_relay.limits import (
     TOPIC_CHARS_MAX,
     TYPE_CHARS_MAX,
 )
+from outbox_relay.postgres import Session
 from outbox_relay.rows import HEADER_COLUMNS, Row, StoredRow, murmur2
 
 # Rows in the given order. The numbers of `seq` are given in that order too: the defaults are computed above the sort.
@@ -166,6 +168,14 @@ def why_refused(row: Row, known: int | None) -> RowRefused:
         f"row for {row.topic}: partition {row.partition} of {known}. Nothing was added. "
         "Leave `partition` out, or run `amends migrate` if the topic has grown."
     )
+
+
+def delete_sent(session: Session, seqs: list[int], topic_ids: list[str | None]) -> list[int]:
+    """Delete acknowledged rows; return those that were found: decoding can run ahead of visibility."""
+    failpoint("relay.delete.before")
+    found = session.execute(DELETE_SENT, (seqs, topic_ids)).fetchall()
+    failpoint("relay.delete.after")
+    return [seq for (seq,) in found]
 
 
 def stored(values: Sequence[Any]) -> StoredRow:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import LiteralString
 
+from outbox_relay.failpoints import failpoint
+from outbox_relay.postgres import Session
+
 SELECT: LiteralString = "SELECT topic, partitions, topic_id FROM amends.topics"
 SELECT_PARTITIONS: LiteralString = "SELECT partitions FROM amends.topics WHERE topic = CAST(%(topic)s AS text)"
 # Partitions never become fewer, except when the topic was made again under another id.
@@ -32,3 +35,10 @@ def upsert_params(topics: Mapping[str, Topic]) -> tuple[list[str], list[int], li
     """Return the parameters of UPSERT, in the order of names: two that refresh at once can't deadlock."""
     known = [topics[name] for name in sorted(topics)]
     return [t.name for t in known], [t.partitions for t in known], [t.topic_id for t in known]
+
+
+def store(session: Session, topics: Mapping[str, Topic]) -> None:
+    """Note what the broker says."""
+    failpoint("relay.topics.before")
+    session.execute(UPSERT, upsert_params(topics))
+    failpoint("relay.topics.after")

@@ -111,18 +111,24 @@ def claim(connection: psycopg.Connection[Any], shard: int, epoch: int, worker: U
 
 def release(connection: psycopg.Connection[Any], hold: Hold) -> None:
     """Give the shard back between two batches: nobody has to wait for a lease then."""
+    failpoint("engine.release.before")
     connection.execute(_RELEASE, (hold.shard, hold.epoch, hold.owner))
+    failpoint("engine.release.after")
 
 
 def set_topic(connection: psycopg.Connection[Any], hold: Hold, topic_id: str, next_offset: int) -> None:
     """Note which topic `next_offset` counts in: a topic made anew under the same name skips messages silently."""
+    failpoint("engine.topic.before")
     connection.execute(_SET_TOPIC, (topic_id, next_offset, hold.shard, hold.epoch, hold.owner))
+    failpoint("engine.topic.after")
     hold.topic_id, hold.next_offset = topic_id, next_offset
 
 
 def set_probing(connection: psycopg.Connection[Any], hold: Hold, saga_ids: Sequence[str]) -> None:
     """Committed before these sagas' turns: whoever finds it after a death knows whose turns they were."""
+    failpoint("engine.probing.before")
     connection.execute(_SET_PROBING, (list(saga_ids), hold.shard, hold.epoch, hold.owner))
+    failpoint("engine.probing.after")
     hold.probing = tuple(saga_ids)
 
 

@@ -15,7 +15,9 @@ from orchestrator.core.blocked import Blocked
 from orchestrator.core.registry import Registry
 from orchestrator.core.replay import replay
 from orchestrator.engine import fence, journal, sagas
+from orchestrator.engine.installation import Witness, restored
 from orchestrator.engine.outbound import Outbound
+from orchestrator.failpoints import failpoint
 from outbox_relay import table
 from outbox_relay.rows import Row
 
@@ -55,6 +57,8 @@ class Recovery:
                 rows = self._rows(connection, page)
                 connection.execute(table.INSERT_MANY, table.insert_params(rows, self._partitions))
                 after, sent = page[-1].saga_no, sent + len(rows)
+            failpoint("engine.recover.before")
+        failpoint("engine.recover.after")
         log.error("shard %s: %s messages are sent again", hold.shard, sent)
 
     def _rows(self, connection: psycopg.Connection[Any], page: list[sagas.SagaRow]) -> list[Row]:
@@ -81,11 +85,16 @@ class Recovery:
         return rows
 
 
-def raise_all_epochs(connection: psycopg.Connection[Any]) -> None:
-    """Postgres is not the one we knew: nobody's hold counts any more."""
+def notice_restore(connection: psycopg.Connection[Any], witness: Witness) -> None:
+    """If Postgres is not the one we knew, nobody's hold counts any more. One transaction: it is noted and done."""
+    with connection.transaction():
+        if not restored(connection, witness):
+            return
+        connection.execute(_RAISE_EPOCHS, (RESTORED,))
+        failpoint("engine.restored.before")
+    failpoint("engine.restored.after")
     log.error(
         "this Postgres is not the one we knew (a backup was restored, or a replica took over): all shards get a new "
         "epoch, and what is open is sent again. What was committed since the backup was taken is lost here, while "
-        "participants may know of it: their inboxes answer, or refuse with a conflict"
+        "participants may know of it: their inboxes answer, or refuse with a conflict. `amends doctor` has the window"
     )
-    connection.execute(_RAISE_EPOCHS, (RESTORED,))

@@ -26,7 +26,7 @@ from orchestrator.engine.cache import Cache
 from orchestrator.engine.clock import DatabaseClock
 from orchestrator.engine.committer import Committer
 from orchestrator.engine.ends import Ends
-from orchestrator.engine.installation import Installation, connect, read_installation, restored
+from orchestrator.engine.installation import Installation, Witness, connect, read_installation
 from orchestrator.engine.intake import Arrived, Intake
 from orchestrator.engine.outbound import Outbound
 from orchestrator.engine.ownership import Ownership
@@ -34,7 +34,7 @@ from orchestrator.engine.patience import Patience
 from orchestrator.engine.poison import Watchdog
 from orchestrator.engine.probing import Probing
 from orchestrator.engine.processing import Processing, Work
-from orchestrator.engine.recovery import Recovery, raise_all_epochs
+from orchestrator.engine.recovery import Recovery, notice_restore
 from orchestrator.engine.sagas import SagaRow
 from orchestrator.engine.shards import Watcher
 from orchestrator.engine.span_export import SpanExport
@@ -81,6 +81,7 @@ class Worker:
         self._probing = Probing()
         self._watchdog = Watchdog(self._cache.interrupt)
         self._connection: psycopg.Connection[Any] | None = None
+        self._witness = Witness()
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop`. Raises DependencyError if the database was never migrated."""
@@ -105,7 +106,7 @@ class Worker:
         self._connection = connection = connect(self._url, f"amends-main-{self._id}")
         self._clock.sample(connection)
         installation = read_installation(connection)
-        self._notice_restore(connection)
+        notice_restore(connection, self._witness)
         now_us = self._clock.now_us
         self._topology = Topology(
             self._settings.kafka_bootstrap_servers,
@@ -163,10 +164,6 @@ class Worker:
         log.info("orchestrator %s began: %s shards of %s", self._name, installation.shards, installation.topic)
         return installation
 
-    def _notice_restore(self, connection: psycopg.Connection[Any]) -> None:
-        if restored(connection):
-            raise_all_epochs(connection)
-
     def _backends(self) -> list[int]:
         connection = self._connection
         return [] if connection is None or connection.closed else [connection.info.backend_pid]
@@ -199,6 +196,8 @@ class Worker:
     def _lost_session(self, error: psycopg.Error) -> None:
         """Whether the last COMMIT happened is not known: everything is read again under new epochs."""
         log.warning("the database session was lost (%s); all %s shards are read anew", error, len(self._own.holds))
+        for hold in self._own.holds.values():
+            self._witness.remember(hold.shard, hold.epoch, hold.owner, hold.batch_no)
         self._own.lose(set(self._own.holds))
         if self._connection is not None:
             self._connection.close()
@@ -210,7 +209,7 @@ class Worker:
             self._cycles += 1
             try:
                 self._connection = connect(self._url, f"amends-main-{self._id}")
-                self._notice_restore(self._connection)
+                notice_restore(self._connection, self._witness)
                 self._own.reclaim(self._connection)
             except psycopg.OperationalError as error:
                 self._connection = None

@@ -28,13 +28,19 @@ def quiet_books(system: kit.System) -> kit.System:
 
 
 @pytest.fixture
-def own_books(own_stack: BlockingStack) -> Iterator[kit.System]:
-    """The same on servers of this test's own."""
+def bare_books(own_stack: BlockingStack) -> Iterator[kit.System]:
+    """The ledger's tables on servers of this test's own; nothing runs."""
     url = create_database(own_stack.stack.database_url)
     with kit.system(url, own_stack.stack.kafka_bootstrap_servers, "own.") as made:
         make_books(made)
-        made.relay()
         yield made
+
+
+@pytest.fixture
+def own_books(bare_books: kit.System) -> kit.System:
+    """The same with a relay."""
+    bare_books.relay()
+    return bare_books
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ CREATE TABLE amends.installation (
     nonce_secret bytea NOT NULL,        -- never leaves this database but into the memory of an orchestrator
     system_identifier text,             -- of the Postgres that we know; another one, or an earlier timeline: restored
     timeline int,
+    restored_at timestamptz,            -- when a restore was noticed; what was committed since `known_until` is lost here
+    known_until timestamptz,
     created_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE amends.installation IS 'engine.recovery';

@@ -95,7 +95,9 @@ def test_a_planned_stop_hands_over_without_a_pause(books: System) -> None:
     assert second.stop() == 0
 
 
-@pytest.mark.parametrize("place", ["engine.commit.before", "engine.commit.after", "engine.claim.before"])
+@pytest.mark.parametrize(
+    "place", ["engine.commit.before", "engine.commit.after", "engine.claim.before", "engine.claim.after"]
+)
 @pytest.mark.parametrize("hit", [1, 3])
 def test_killed_at_a_commit_and_started_again(books: System, place: str, hit: int) -> None:
     doomed = books.orchestrator_process(failpoints=f"{place}=kill@{hit}")

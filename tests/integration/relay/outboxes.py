@@ -250,12 +250,13 @@ def relay(place: Place, mode: str = "cdc", **more: object) -> Relay:
 
 
 class RelayProcess:
-    """A relay that can be killed and frozen."""
+    """A relay that can be killed and frozen, by us or by a failpoint of its own."""
 
-    def __init__(self, mode: str, name: str, *places: Place) -> None:
+    def __init__(self, mode: str, name: str, *places: Place, failpoints: str = "") -> None:
         program = ROOT / "tests/integration/relay/relay_process.py"
         argv = [sys.executable, str(program), mode, name, places[0].kafka, *(place.url for place in places)]
-        self._child = subprocess.Popen(argv, env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "AMENDS_FAILPOINTS": failpoints}
+        self._child = subprocess.Popen(argv, env=environment, cwd=ROOT)
 
     def signal(self, number: signal.Signals) -> None:
         self._child.send_signal(number)
@@ -272,10 +273,15 @@ class RelayProcess:
     def alive(self) -> bool:
         return self._child.poll() is None
 
+    def await_death(self, seconds: float = 20) -> None:
+        """It was armed: SIGKILL, by its own hand."""
+        eventually(lambda: not self.alive(), seconds, "the relay kills itself")
+        assert self._child.returncode == -signal.SIGKILL
+
 
 @contextmanager
-def process(mode: str, name: str, *places: Place) -> Iterator[RelayProcess]:
-    child = RelayProcess(mode, name, *places)
+def process(mode: str, name: str, *places: Place, failpoints: str = "") -> Iterator[RelayProcess]:
+    child = RelayProcess(mode, name, *places, failpoints=failpoints)
     try:
         yield child
     finally:

@@ -12,6 +12,14 @@ from tests.integration.relay.outboxes import Place, Writers, process, reading, w
 STATE = {"cdc": "streaming", "polling": "polling"}
 
 
+def await_standby(place: Place) -> None:
+    """Two relays have a session at the lease: one holds it, and the other has begun to wait."""
+    with place.connect() as connection:
+        asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND application_name = 'amends relay: lease'"
+        name = connection.info.dbname
+        eventually(lambda: connection.execute(asked, [name]).fetchone() == (2,), 20, "a standby waits")
+
+
 @pytest.mark.parametrize("mode", ["cdc", "polling"])
 def test_kill_9_in_mid_run_loses_nothing(place: Place, mode: str) -> None:
     topic = place.topic("numbers")
@@ -39,7 +47,8 @@ def test_a_standby_takes_over_at_once_when_the_other_is_killed(place: Place) -> 
     with reading(place, topic) as reader, process("cdc", "one", place) as one:
         place.await_state("streaming")
         with process("cdc", "other", place), writers.running():
-            wait(1)
+            await_standby(place)
+            wait(0.5)
             killed = time.monotonic()
             one.kill()
             eventually(lambda: place.lease()[1] == "other", 10, "the standby has the lease")

@@ -174,26 +174,51 @@ def test_a_commit_that_nobody_sees_while_the_slot_is_born_is_sent_and_deleted(ow
         own.await_state("streaming")
 
 
-def test_an_invalidated_slot_is_healed(own: Place) -> None:
-    topic = own.topic("numbers")
-    with running(relay(own)):
-        own.await_state("streaming")
-    own.add(row(topic, "k", b"0"))
-    set_up(own, "max_slot_wal_keep_size", "1MB")
-    with own.connect() as connection:
+def lose_the_slot(place: Place) -> None:
+    """It keeps more WAL than it may."""
+    with running(relay(place)):
+        place.await_state("streaming")
+    set_up(place, "max_slot_wal_keep_size", "1MB")
+    with place.connect() as connection:
         connection.execute("CREATE TABLE noise (x text)")
-        name = slot.name_of(connection)
         for _ in range(6):
             connection.execute("INSERT INTO noise SELECT repeat(md5(n::text), 100) FROM generate_series(1, 5000) n")
             connection.execute("SELECT pg_switch_wal()")
         connection.execute("CHECKPOINT")
-        eventually(lambda: slot.status(connection, name).lost, 30, "the slot is invalidated")
-        with reading(own, topic) as reader, running(relay(own)):
+        eventually(lambda: slot_is_lost(place), 30, "the slot is invalidated")
+
+
+def slot_is_lost(place: Place) -> bool:
+    with place.connect() as connection:
+        return slot.status(connection, slot.name_of(connection)).lost
+
+
+def test_an_invalidated_slot_is_healed(own: Place) -> None:
+    topic = own.topic("numbers")
+    lose_the_slot(own)
+    own.add(row(topic, "k", b"0"))
+    with reading(own, topic) as reader, running(relay(own)):
+        own.await_state("streaming", 40)
+        own.add(row(topic, "k", b"1"))
+        reader.await_numbers({"k": 2})
+        own.await_empty()
+        assert not slot_is_lost(own)
+
+
+@pytest.mark.parametrize("failpoint", ["relay.slot_drop.before", "relay.slot_drop.after"])
+def test_killed_while_it_makes_a_lost_slot_again(own: Place, failpoint: str) -> None:
+    topic = own.topic("numbers")
+    lose_the_slot(own)
+    own.add(row(topic, "k", b"0"))
+    with reading(own, topic) as reader:
+        with process("cdc", "doomed", own, failpoints=f"{failpoint}=kill") as doomed:
+            doomed.await_death()
+        with running(relay(own)):
             own.await_state("streaming", 40)
             own.add(row(topic, "k", b"1"))
             reader.await_numbers({"k": 2})
             own.await_empty()
-            assert not slot.status(connection, name).lost
+            assert not slot_is_lost(own)
 
 
 @contextmanager

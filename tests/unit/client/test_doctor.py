@@ -1,6 +1,7 @@
 """Each verdict of doctor, from facts alone; a sound installation has none that is bad."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -61,6 +62,7 @@ def test_a_sound_installation_has_no_trouble() -> None:
     assert {finding.level for finding in judge(POSTGRES, KAFKA)} == {"ok"}
 
 
+NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 ABOUT_POSTGRES = [
     (replace(POSTGRES, error="refused"), "bad", "not reachable: refused"),
     (replace(POSTGRES, version=140_000, version_text="14.1"), "bad", "version 14.1"),
@@ -80,6 +82,11 @@ ABOUT_POSTGRES = [
     (replace(POSTGRES, orchestrator=replace(ORCHESTRATOR, workers={"host-1": 60.0})), "bad", "none is alive"),
     (replace(POSTGRES, orchestrator=replace(ORCHESTRATOR, owned_shards=6)), "warning", "2 of 8 shards have no owner"),
     (replace(POSTGRES, orchestrator=replace(ORCHESTRATOR, parked={"stuck": 3})), "warning", "3 stuck"),
+    (
+        replace(POSTGRES, orchestrator=replace(ORCHESTRATOR, known_until=NOON, restored_at=NOON + timedelta(hours=1))),
+        "warning",
+        "between 2026-11-25 12:00:00+00:00 and 2026-11-25 13:00:00+00:00 is lost",
+    ),
     (replace(POSTGRES, orchestrator=replace(ORCHESTRATOR, dead_letters=1)), "warning", "1 messages that nobody"),
 ]
 ABOUT_KAFKA = [
