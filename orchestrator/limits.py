@@ -51,6 +51,10 @@ LOCAL_TRANSIENT_ATTEMPTS_MAX = 5
 INBOX_HORIZON_S = 30 * 86_400  # rows of settled operations are purged after this at the latest
 COMMAND_EXPIRES_S = 86_400.0  # a command that no participant began within a day is not begun any more
 
+# Admission (rule 14), a shard.
+SAGAS_AT_WORK_MAX = 100_000  # what the setting is if nobody says: each costs its owner some 300 bytes even when evicted
+ADMITTED_AT_ONCE_MAX = 200  # queued sagas that begin in one batch: replies must not wait behind them
+
 # Memory.
 LIVE_SAGAS_MAX = 20_000  # parked coroutines kept in memory; about 4 KB each
 LIVE_IDLE_S = 600.0

@@ -22,7 +22,7 @@ _HAPPENINGS: dict[str, Happening] = {
     "terminated": "terminate",
 }
 _TAKEN_BACK = Problem(kind="error", type="TakenBack", text="its parent took it back", effect="none")
-_UNDONE_BEFORE_IT_BEGAN = Problem(kind="error", type="Cancelled", text="before it began", effect="none")
+UNDONE_BEFORE_IT_BEGAN = Problem(kind="error", type="Cancelled", text="before it began", effect="none")
 
 
 class Ending:
@@ -138,7 +138,7 @@ class Ending:
         """None, or why not."""
         st = self.st
         if self.main is None:
-            self._finish("cancelled", problem=_UNDONE_BEFORE_IT_BEGAN)
+            self._finish("cancelled", problem=UNDONE_BEFORE_IT_BEGAN)
             return None
         if st.pivot_seq is not None:
             return "the saga is past its pivot: it only goes forward"
@@ -175,7 +175,7 @@ class Ending:
             return "its undo is under way"
         self.request = request
         if self.main is None and st.status == "queued":
-            self._finish("cancelled", problem=_UNDONE_BEFORE_IT_BEGAN)
+            self._finish("cancelled", problem=UNDONE_BEFORE_IT_BEGAN)
         elif st.pivot_seq is not None:
             self._refuse("it is past its pivot")
         elif st.status == "completed":

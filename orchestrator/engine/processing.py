@@ -7,12 +7,15 @@ from typing import Any, Literal, cast
 import psycopg
 
 from orchestrator.core.blocked import Blocked
-from orchestrator.core.decisions import Timer
+from orchestrator.core.decisions import Finish, Timer
+from orchestrator.core.ending import UNDONE_BEFORE_IT_BEGAN
 from orchestrator.core.entries import StepEnded, TimerFired, VerbGiven
+from orchestrator.core.lifecycle import refusal
 from orchestrator.core.registry import Registry
 from orchestrator.core.replay import replay
 from orchestrator.core.turn import LiveSaga
 from orchestrator.engine import journal, mail, sagas
+from orchestrator.engine.admission import Admitted
 from orchestrator.engine.batch import Batch
 from orchestrator.engine.cache import Cache, Resident, unknown_type
 from orchestrator.engine.inbound import AnswerCame, Dead, Item, MessageCame, StartCame, UndoCame
@@ -23,7 +26,7 @@ from orchestrator.engine.verbs import Verb
 from orchestrator.engine.wakeups import DueTimer, Wakeup
 from orchestrator.problems import Problem
 
-Work = Item | StepEnd | DueTimer | Verb
+Work = Item | StepEnd | DueTimer | Verb | Admitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,9 @@ class Processing:
         self._cache.load(connection, ids, undone=undone)
         starts = sorted({w.came.row.id for w in listed if isinstance(w, Item) and isinstance(w.came, StartCame)})
         new = [saga_id for saga_id in starts if self._cache.get(saga_id) is None]
+        begins = starts + [w.saga_id for w in listed if isinstance(w, Admitted)]
         return Known(
-            waiting=mail.waiting(connection, starts) if starts else {},
+            waiting=mail.waiting(connection, begins) if begins else {},
             numbers=dict(zip(new, sagas.numbers(connection, len(new)), strict=True)) if new else {},
         )
 
@@ -77,6 +81,8 @@ class Processing:
                 self._timer(batch, work)
             case Verb():
                 self._verb(batch, work, connection)
+            case Admitted():
+                self._turns.admitted(batch, work, known.waiting.pop(work.saga_id, []))
 
     def _item(self, batch: Batch, item: Item, known: Known) -> None:
         match item.came:
@@ -161,7 +167,7 @@ class Processing:
         elif verb.verb == "terminate" and resident.live is None and resident.status not in sagas.ENDED:
             outcome = self._terminate_dark(batch, resident, verb)
         elif resident.status == "queued":
-            return
+            outcome = self._end_queued(batch, resident, verb)
         else:
             entry = VerbGiven(at_us=self._now_us(), verb=cast("Any", verb.verb), note=verb.note)
             outcome = self._turns.feed(batch, resident, entry)
@@ -189,7 +195,14 @@ class Processing:
         """Terminate a saga that can't be replayed or has not begun: nobody can say what it left undone."""
         problem = Problem(kind="error", type="Terminated", text=verb.note)
         left = ("unknown: the saga could not be replayed",) if resident.status == "blocked" else ()
-        self._turns.end_dark(batch, resident, problem, left)
+        self._turns.end_dark(batch, resident, Finish(status="terminated", problem=problem, left_undone=left))
+        return "done"
+
+    def _end_queued(self, batch: Batch, resident: Resident, verb: Verb) -> str:
+        """A verb other than terminate for a saga that has not begun: it can be cancelled, and nothing else."""
+        if (reason := refusal("queued", cast("Any", verb.verb))) is not None:
+            return f"refused: {reason}"
+        self._turns.end_dark(batch, resident, Finish(status="cancelled", problem=UNDONE_BEFORE_IT_BEGAN))
         return "done"
 
 

@@ -16,6 +16,7 @@ from orchestrator.core.registry import Registry
 from orchestrator.core.replay import journal_body
 from orchestrator.core.turn import Ignored, LiveSaga
 from orchestrator.engine import journal, mail, sagas
+from orchestrator.engine.admission import AT_WORK, Admission, Admitted
 from orchestrator.engine.batch import Batch, ShardWrites
 from orchestrator.engine.cache import Cache, Resident, unknown_type
 from orchestrator.engine.journal import dumps
@@ -35,14 +36,22 @@ class Start:
 class Turns:
     """Feeds entries and collects what was decided. One instance a worker; `batch` changes with each cycle."""
 
-    def __init__(self, registry: Registry, cache: Cache, outbound: Outbound, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        cache: Cache,
+        outbound: Outbound,
+        now_us: Callable[[], int],
+        admission: Admission | None = None,
+    ) -> None:
         self._registry, self._cache, self._outbound, self._now_us = registry, cache, outbound, now_us
+        self._admission = admission or Admission()
         self._ended: list[str] = []
         self.condemned: set[str] = set()  # ids of sagas whose turn has killed two processes
 
     def take_ended(self) -> list[str]:
-        """Ids of sagas that came to their end (or were blocked) since the last call; after the commit they can leave
-        memory.
+        """Ids of sagas that came to their end since the last call (or were blocked, or stay queued); after the commit
+        they can leave memory.
         """
         ended, self._ended = self._ended, []
         return ended
@@ -63,7 +72,24 @@ class Turns:
         elif resident.status != "queued":
             writes.ignore("start of a saga that has begun", row.id)
             return
-        self.begin(batch, resident, waiting)
+        if row.parent_key is not None or self._admission.admits(row.shard, writes.at_work):
+            self.begin(batch, resident, waiting)
+        else:
+            self._turn_away(resident)
+
+    def admitted(self, batch: Batch, admitted: Admitted, waiting: list[mail.Waiting]) -> None:
+        """A queued saga for which there was room a moment ago."""
+        resident = self._cache.get(admitted.saga_id)
+        if resident is None or resident.status != "queued":
+            return  # Its start came meanwhile, or somebody ended it.
+        if self._admission.has_room(admitted.shard, batch.of(admitted.shard).at_work):
+            self.begin(batch, resident, waiting)
+        else:
+            self._turn_away(resident)
+
+    def _turn_away(self, resident: Resident) -> None:
+        self._admission.turned_away(resident.row.shard, resident.row.saga_no)
+        self._ended.append(resident.row.id)
 
     def begin(self, batch: Batch, resident: Resident, waiting: list[mail.Waiting]) -> None:
         """The first turn of a queued saga."""
@@ -80,7 +106,7 @@ class Turns:
         self.feed(batch, resident, entry)
         if waiting:
             writes.delivered.append(row.id)
-        for message in waiting:
+        for message in waiting + writes.take_kept(row.id):
             self.feed(batch, resident, arrival(message, self._now_us()))
 
     def message(self, batch: Batch, shard: int, message: mail.Waiting, dead: mail.Letter) -> None:
@@ -189,6 +215,7 @@ class Turns:
 
     def _move(self, writes: ShardWrites, resident: Resident, after: str, **facts: Any) -> None:
         writes.move(sagas.Move(saga_no=resident.row.saga_no, before=resident.status, after=after, **facts))
+        writes.at_work += (after in AT_WORK) - (resident.status in AT_WORK)
         resident.status = after
 
     # --- blocked sagas
@@ -208,9 +235,8 @@ class Turns:
         """Quarantine from outside: a conflict, a poisonous turn, a value that Postgres refuses."""
         self._block(batch.of(resident.row.shard), resident, problem, entry)
 
-    def end_dark(self, batch: Batch, resident: Resident, problem: Problem, left_undone: tuple[str, ...]) -> None:
-        """Terminate without the function: it is blocked, or has not begun."""
-        finish = Finish(status="terminated", problem=problem, left_undone=left_undone)
+    def end_dark(self, batch: Batch, resident: Resident, finish: Finish) -> None:
+        """End it without the function: it is blocked, or has not begun."""
         writes = batch.of(resident.row.shard)
         writes.released.append(resident.row.saga_no)
         writes.unseen_ends.append(resident.row.saga_no)

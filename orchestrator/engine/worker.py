@@ -21,11 +21,13 @@ from orchestrator.core import determinism
 from orchestrator.core.decisions import StartStep
 from orchestrator.core.registry import Registry
 from orchestrator.engine import inbound, verbs
+from orchestrator.engine.admission import Admission
 from orchestrator.engine.batch import Batch
 from orchestrator.engine.cache import Cache
 from orchestrator.engine.clock import DatabaseClock
 from orchestrator.engine.committer import Committer
 from orchestrator.engine.ends import Ends
+from orchestrator.engine.fence import Hold
 from orchestrator.engine.installation import Installation, connect, read_installation, restored
 from orchestrator.engine.intake import Arrived, Intake
 from orchestrator.engine.outbound import Outbound
@@ -79,6 +81,7 @@ class Worker:
         self._wakeups, self._watermarks = Wakeups(), Watermarks()
         self._steps = StepRunner({"default": self._url, **(databases or {})}, self._step_ended, lifespan)
         self._probing = Probing()
+        self._admission = Admission(settings.sagas_at_work_max)
         self._watchdog = Watchdog(self._cache.interrupt)
         self._connection: psycopg.Connection[Any] | None = None
 
@@ -115,7 +118,7 @@ class Worker:
         self._outbound = Outbound(
             self._topology.topics, self._topology.partitions, installation.shards, installation.nonce_secret, now_us
         )
-        turns = Turns(self._registry, self._cache, self._outbound, now_us)
+        turns = Turns(self._registry, self._cache, self._outbound, now_us, self._admission)
         turns.condemned = self._probing.condemned
         self._turns = turns
         self._processing = Processing(self._registry, self._cache, turns, self._outbound, now_us)
@@ -135,7 +138,7 @@ class Worker:
             self._wakeups,
             self._watermarks,
             topic_id=self._topology.known_topic_id,
-            claimed=self._probing.claimed,
+            claimed=self._claimed,
             recover=self._recovery.send_again,
         )
         self._committer = Committer(
@@ -162,6 +165,10 @@ class Worker:
         self._spans.start()
         log.info("orchestrator %s began: %s shards of %s", self._name, installation.shards, installation.topic)
         return installation
+
+    def _claimed(self, connection: psycopg.Connection[Any], hold: Hold) -> None:
+        self._probing.claimed(hold)
+        self._admission.claimed(connection, hold.shard)
 
     def _notice_restore(self, connection: psycopg.Connection[Any]) -> None:
         if restored(connection):
@@ -305,6 +312,8 @@ class Worker:
         work += [self._ends.popleft() for _ in range(min(len(self._ends), limits.BATCH_TURNS_MAX))]
         # Messages before timers: a reply that lies before us must not lose to its own timeout.
         work += self._patience.due(connection, self._own.holds, self._clock.now_us())
+        # Replies before new sagas.
+        work += self._admission.next(connection, self._own.holds)
         return work
 
     def _item(self, arrived: Arrived) -> inbound.Item | None:
@@ -318,6 +327,7 @@ class Worker:
     def _after(self, batch: Batch) -> None:
         for shard, writes in batch.shards.items():
             self._watermarks.reached(shard, self._own.holds[shard].next_offset)
+            self._admission.committed(shard, writes.at_work)
             for saga_no, (saga_id, wake_us) in writes.wakes.items():
                 self._wakeups.set(saga_no, saga_id, shard, wake_us)
             for saga_id, step in writes.steps:

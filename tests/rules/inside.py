@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
+from orchestrator import limits
 from orchestrator.canonical import canonical_json, input_hash
 from orchestrator.contracts import Message
 from orchestrator.core.entries import Json
@@ -16,6 +17,7 @@ from orchestrator.core.registry import Registry
 from orchestrator.core.saga_type import SagaType
 from orchestrator.core.turn import LiveSaga
 from orchestrator.engine import inbound, journal, mail
+from orchestrator.engine.admission import Admission
 from orchestrator.engine.batch import Batch, ShardWrites
 from orchestrator.engine.cache import Cache, Resident
 from orchestrator.engine.outbound import Outbound
@@ -38,12 +40,13 @@ BEGIN_US = 1_800_000_000_000_000
 class Inside:
     """One orchestrator that holds all shards. `rows` are the journals of its sagas, as they would be committed."""
 
-    def __init__(self, *sagas: SagaType[Any, Any]) -> None:
+    def __init__(self, *sagas: SagaType[Any, Any], at_work_max: int = limits.SAGAS_AT_WORK_MAX) -> None:
         self.now_us = BEGIN_US
         self.registry = Registry(sagas)
         self.cache = Cache(self.registry)
         self.outbound = Outbound(Topics(), lambda _topic: 4, 4, SECRET, lambda: self.now_us)
-        self.turns = Turns(self.registry, self.cache, self.outbound, lambda: self.now_us)
+        self.admission = Admission(at_work_max)
+        self.turns = Turns(self.registry, self.cache, self.outbound, lambda: self.now_us, self.admission)
         self.processing = Processing(self.registry, self.cache, self.turns, self.outbound, lambda: self.now_us)
         self.journals: dict[int, list[list[Json]]] = {}
         self._offset = 0
@@ -78,6 +81,7 @@ class Inside:
         batch = Batch()
         fill(batch)
         writes = batch.of(SHARD)
+        self.admission.committed(SHARD, writes.at_work)
         for row in writes.turns:
             self.journals.setdefault(row.saga_no, []).append(_loaded(row))
         return writes
