@@ -21,12 +21,12 @@ TURN_CALLBACKS_MAX = 100_000  # sleep(0) in a loop would never be quiet
 TURN_OPERATIONS_MAX = 1_000
 TURN_SECONDS_MAX = 2.0  # interrupted with TurnTooLong in the saga
 TURN_SECONDS_DEADLY = 5.0  # the process exits: nothing in Python could stop it (a C call that holds the GIL)
-TURN_SECONDS_WARN = 0.05
+TURN_SECONDS_WARN = 0.05  # said in the log: everybody else waits meanwhile
 
 # One batch.
 BATCH_TURNS_MAX = 1_000
 BATCH_TURNS_PER_SAGA_MAX = 50  # one chatty saga must not fill the batch
-BATCH_BYTES_MAX = 8 * 1024 * 1024
+BATCH_BYTES_MAX = 8 * 1024 * 1024  # read, or to be written: a batch that has so much is committed as it is
 
 # Ownership.
 LEASE_S = 3.0  # a worker whose cycle counter stands still this long (while the database answers) is taken over
@@ -35,8 +35,6 @@ CLAIM_LOCK_TIMEOUT_S = 1.0
 REBALANCE_DEBOUNCE_S = 1.0
 
 # Relay.
-KAFKA_MESSAGE_TIMEOUT_S = 4.0  # a stopped relay's queue must be dead before its successor sends
-RELAY_LEASE_S = 5.0
 OUTBOX_HEALTHY_S = 5.0  # an outbox row older than this holds back the timers of its shard (rule 9)
 
 # Retry of the runtime's own messages.
@@ -58,7 +56,8 @@ ADMITTED_AT_ONCE_MAX = 200  # queued sagas that begin in one batch: replies must
 # Memory.
 LIVE_SAGAS_MAX = 20_000  # parked coroutines kept in memory; about 4 KB each
 LIVE_IDLE_S = 600.0
-INBOUND_QUEUE_MAX = 10_000
+INBOUND_QUEUE_MAX = 10_000  # messages that were read and are in no batch yet
+INBOUND_BYTES_MAX = 32 * 1024 * 1024  # of these; messages of the largest size would be gigabytes
 
 # Spans, where OTEL_EXPORTER_OTLP_ENDPOINT is set.
 SPANS_PER_REQUEST_MAX = 512  # about 300 KB: collectors take 4 MB and more
@@ -68,7 +67,7 @@ SPAN_STORIES_MAX = 2_000  # sagas that go on, whose journal need not be read aga
 SPAN_TAKEOVERS_MAX = 1_000  # of a shard: the latest
 SPAN_BATCHES_WAITING_MAX = 200_000  # a shard: what a dead collector may cost in disk, some 50 MB
 
-assert KAFKA_MESSAGE_TIMEOUT_S < RELAY_LEASE_S, "a deposed relay could still deliver after its successor began"
 assert HEARTBEAT_S * 3 <= LEASE_S, "two lost heartbeats must not cost the lease"
-assert TURN_SECONDS_MAX < TURN_SECONDS_DEADLY
+assert TURN_SECONDS_WARN < TURN_SECONDS_MAX < TURN_SECONDS_DEADLY
+assert BATCH_BYTES_MAX <= INBOUND_BYTES_MAX // 2, "a batch could not be filled from what lies ready"
 assert PAYLOAD_BYTES_MAX * 2 + MESSAGE_OVERHEAD_BYTES_MAX <= MESSAGE_BYTES_MAX

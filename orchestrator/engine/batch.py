@@ -64,6 +64,7 @@ class Batch:
 
     shards: dict[int, ShardWrites] = field(default_factory=dict)
     turns: int = 0
+    bytes: int = 0  # of the messages that were read for it, and of journal and outbox
 
     def of(self, shard: int) -> ShardWrites:
         writes = self.shards.get(shard)

@@ -75,6 +75,7 @@ class Processing:
                 self._item(batch, work, known)
                 writes = batch.of(work.shard)
                 writes.next_offset = max(writes.next_offset or 0, work.offset + 1)
+                batch.bytes += len(work.raw.payload or b"")
             case StepEnd():
                 self._step(batch, work)
             case DueTimer():

@@ -156,7 +156,7 @@ class Turns:
             writes.wakes.setdefault(row.saga_no, (row.id, self._next_wake(resident.live)))
             return f"refused: {outcome.reason}"
         batch.turns += 1
-        self._record(writes, resident, resident.live, entry, outcome)
+        batch.bytes += self._record(writes, resident, resident.live, entry, outcome)
         return "done"
 
     def _condemnation(self, saga_id: str) -> Problem | None:
@@ -169,7 +169,8 @@ class Turns:
     def _next_wake(self, live: LiveSaga) -> int | None:
         return None if live.next_timer is None else live.next_timer.due_us
 
-    def _record(self, writes: ShardWrites, resident: Resident, live: LiveSaga, entry: Entry, turn: Turn) -> None:
+    def _record(self, writes: ShardWrites, resident: Resident, live: LiveSaga, entry: Entry, turn: Turn) -> int:
+        """What the turn writes; how many characters and bytes that is."""
         row, pos = resident.row, live.position - 1
         finish = next((d for d in turn.decisions if isinstance(d, Finish)), None)
         try:
@@ -180,7 +181,7 @@ class Turns:
             body = dumps(journal_body(entry, turn))
         except (AmendsError, RowRefused, ValueError) as error:
             self._block(writes, resident, problem_of(error), entry)
-            return
+            return 0
         wake_us = None if turn.next_timer is None else turn.next_timer.due_us
         stored_wake = journal.LOAD_NOW_US if live.pending_steps() or live.abandoned_steps() else wake_us
         writes.turns.append(journal.Row(row.saga_no, pos, stored_wake, body))
@@ -190,6 +191,7 @@ class Turns:
             self._move(writes, resident, "running")
         for n, decision in enumerate(turn.decisions):
             self._carry_out(writes, resident, decision, pos, n)
+        return len(body) + sum(len(row.payload) for row in leaving)
 
     def _carry_out(self, writes: ShardWrites, resident: Resident, decision: Decision, pos: int, n: int) -> None:
         row = resident.row

@@ -20,7 +20,6 @@ from orchestrator import limits
 from orchestrator.core import determinism
 from orchestrator.core.decisions import StartStep
 from orchestrator.core.registry import Registry
-from orchestrator.engine import inbound, verbs
 from orchestrator.engine.admission import Admission
 from orchestrator.engine.batch import Batch
 from orchestrator.engine.cache import Cache
@@ -28,14 +27,15 @@ from orchestrator.engine.clock import DatabaseClock
 from orchestrator.engine.committer import Committer
 from orchestrator.engine.ends import Ends
 from orchestrator.engine.fence import Hold
+from orchestrator.engine.gathering import Gathering
 from orchestrator.engine.installation import Installation, connect, read_installation, restored
-from orchestrator.engine.intake import Arrived, Intake
+from orchestrator.engine.intake import Intake
 from orchestrator.engine.outbound import Outbound
 from orchestrator.engine.ownership import Ownership
 from orchestrator.engine.patience import Patience
 from orchestrator.engine.poison import Watchdog
 from orchestrator.engine.probing import Probing
-from orchestrator.engine.processing import Processing, Work
+from orchestrator.engine.processing import Processing
 from orchestrator.engine.recovery import Recovery, raise_all_epochs
 from orchestrator.engine.sagas import SagaRow
 from orchestrator.engine.shards import Watcher
@@ -72,7 +72,7 @@ class Worker:
         self._id = uuid4()
         self._name = name or f"{socket.gethostname()}-{os.getpid()}"
         self._url = settings.database_url.get_secret_value()
-        self._cycles, self._verbs_read_s, self._topic_asked_s = 0, 0.0, 0.0
+        self._cycles, self._topic_asked_s = 0, 0.0
         self._spans = SpanExport(settings, lambda: connect(self._url, f"amends-spans-{self._id}"))
         self._bell = threading.Event()
         self._ends: deque[StepEnd] = deque()
@@ -141,6 +141,7 @@ class Worker:
             claimed=self._claimed,
             recover=self._recovery.send_again,
         )
+        self._gathering = Gathering(self._own, self._intake, self._patience, self._admission, now_us)
         self._committer = Committer(
             self._processing,
             self._cache,
@@ -148,6 +149,7 @@ class Worker:
             self._topology,
             self._watchdog,
             self._after,
+            lambda connection, work: self._probing.note(connection, self._own.holds, work),
             spans=self._spans.is_on,
         )
         self._watcher = Watcher(
@@ -232,10 +234,9 @@ class Worker:
         self._own.follow(connection, self._watcher.plan())
         self._hear_intake(connection)
         self._start_found_steps(connection)
-        if work := self._gather(connection):
+        if work := self._gathering.gather(connection, self._ends):
             for portion in self._probing.portions(work):
-                self._probing.note(connection, self._own.holds, portion)
-                self._committer.commit(connection, portion, self._processing.prepare(connection, portion))
+                self._committer.commit(connection, portion)
                 for one in portion:
                     if isinstance(one, StepEnd):
                         self._steps.kept(one.key)
@@ -299,30 +300,6 @@ class Worker:
         row = resident.row
         shown = row.identity.key(step.seq) if step.undo_of is None else f"{row.identity.key(step.undo_of)}:undo"
         self._steps.start(_awaited(row, step.seq, step.attempt), shown, step)
-
-    # --- gathering
-
-    def _gather(self, connection: psycopg.Connection[Any]) -> list[Work]:
-        work: list[Work] = []
-        now = time.monotonic()
-        if self._own.holds and now - self._verbs_read_s >= verbs.READ_EVERY_S:
-            self._verbs_read_s = now
-            work += verbs.read(connection, sorted(self._own.holds))
-        work += [item for arrived in self._intake.take(limits.BATCH_TURNS_MAX) if (item := self._item(arrived))]
-        work += [self._ends.popleft() for _ in range(min(len(self._ends), limits.BATCH_TURNS_MAX))]
-        # Messages before timers: a reply that lies before us must not lose to its own timeout.
-        work += self._patience.due(connection, self._own.holds, self._clock.now_us())
-        # Replies before new sagas.
-        work += self._admission.next(connection, self._own.holds)
-        return work
-
-    def _item(self, arrived: Arrived) -> inbound.Item | None:
-        message = arrived.message
-        hold = self._own.holds.get(message.partition)
-        if hold is None or hold.epoch != arrived.epoch or message.offset < hold.next_offset:
-            return None
-        came = inbound.read(message, self._clock.now_us())
-        return inbound.Item(message.partition, message.offset, message, came)
 
     def _after(self, batch: Batch) -> None:
         for shard, writes in batch.shards.items():
