@@ -28,6 +28,11 @@ BATCH_TURNS_MAX = 1_000
 BATCH_TURNS_PER_SAGA_MAX = 50  # one chatty saga must not fill the batch
 BATCH_BYTES_MAX = 8 * 1024 * 1024  # read, or to be written: a batch that has so much is committed as it is
 
+# Comparing with a replay in production (rule 18).
+REPLAY_EVERY_TURNS = 1_000  # what the setting is if nobody says
+REPLAY_CPU_SHARE_MAX = 0.05  # of one CPU, however much there is to compare
+REPLAYS_WAITING_MAX = 100  # sagas; whoever comes when so many wait is not compared this time
+
 # Ownership.
 LEASE_S = 3.0  # a worker whose cycle counter stands still this long (while the database answers) is taken over
 HEARTBEAT_S = 0.5

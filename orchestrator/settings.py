@@ -77,6 +77,12 @@ class Settings(BaseSettings):
         "`queued` and begin, the oldest first, as others end. The same for every orchestrator. Children always begin: "
         "their parents wait for them.",
     )
+    replay_every_turns: int = Field(
+        default=limits.REPLAY_EVERY_TURNS,
+        ge=0,
+        description="One turn in so many is followed by a replay of its saga, beside the work and with little CPU; a "
+        "saga that decides otherwise than its journal says is blocked. 0: never.",
+    )
     otel_exporter_otlp_endpoint: str | None = Field(
         default=None,
         validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",

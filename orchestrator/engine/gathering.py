@@ -1,4 +1,5 @@
-"""What one cycle works on, in its order: verbs, messages, ends of steps, due timers, and those who were queued.
+"""What one cycle works on, in its order: whom a replay found wrong, verbs, messages, ends of steps, due timers, and
+those who were queued.
 
 Nobody may fill a batch alone. A saga has BATCH_TURNS_PER_SAGA_MAX turns in it; what more it has waits for the next one,
 and so does what lies behind that in its shard, whose offset can't pass it. Other shards go on.
@@ -18,6 +19,7 @@ from orchestrator.engine.intake import Arrived, Intake
 from orchestrator.engine.ownership import Ownership
 from orchestrator.engine.patience import Patience
 from orchestrator.engine.processing import Work
+from orchestrator.engine.replay_sample import ReplaySample
 from orchestrator.engine.steps import StepEnd
 
 
@@ -25,15 +27,22 @@ class Gathering:
     """`ended` may be called from any thread; the rest is the main loop's."""
 
     def __init__(
-        self, own: Ownership, intake: Intake, patience: Patience, admission: Admission, now_us: Callable[[], int]
+        self,
+        own: Ownership,
+        intake: Intake,
+        patience: Patience,
+        admission: Admission,
+        sample: ReplaySample,
+        now_us: Callable[[], int],
     ) -> None:
-        self._own, self._intake, self._patience, self._admission = own, intake, patience, admission
+        self._own, self._intake, self._patience = own, intake, patience
+        self._admission, self._sample = admission, sample
         self._now_us = now_us
         self._verbs_read_s = 0.0
 
     def gather(self, connection: psycopg.Connection[Any], ends: deque[StepEnd]) -> list[Work]:
         """At most some thousands of items."""
-        work: list[Work] = []
+        work: list[Work] = [*self._sample.take()]
         now = time.monotonic()
         if self._own.holds and now - self._verbs_read_s >= verbs.READ_EVERY_S:
             self._verbs_read_s = now

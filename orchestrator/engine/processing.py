@@ -20,13 +20,14 @@ from orchestrator.engine.batch import Batch
 from orchestrator.engine.cache import Cache, Resident, unknown_type
 from orchestrator.engine.inbound import AnswerCame, Dead, Item, MessageCame, StartCame, UndoCame
 from orchestrator.engine.outbound import Outbound
+from orchestrator.engine.replay_sample import Mismatch
 from orchestrator.engine.steps import StepEnd
 from orchestrator.engine.turns import Start, Turns
 from orchestrator.engine.verbs import Verb
 from orchestrator.engine.wakeups import DueTimer, Wakeup
 from orchestrator.problems import Problem
 
-Work = Item | StepEnd | DueTimer | Verb | Admitted
+Work = Item | StepEnd | DueTimer | Verb | Admitted | Mismatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,8 @@ class Processing:
                 self._verb(batch, work, connection)
             case Admitted():
                 self._turns.admitted(batch, work, known.waiting.pop(work.saga_id, []))
+            case Mismatch():
+                self._mismatch(batch, work)
 
     def _item(self, batch: Batch, item: Item, known: Known) -> None:
         match item.came:
@@ -136,6 +139,12 @@ class Processing:
         resident = self._cache.get(due.saga_id)
         if resident is not None and resident.live is not None:
             self._turns.feed(batch, resident, TimerFired(at_us=self._now_us(), timer=due.timer))
+
+    def _mismatch(self, batch: Batch, found: Mismatch) -> None:
+        resident = self._cache.get(found.saga_id)
+        if resident is not None and resident.row.saga_no == found.saga_no and resident.status in sagas.OPEN:
+            resident.trouble = None
+            self._turns.block(batch, resident, found.problem, None)
 
     def timers(self, wakeup: Wakeup) -> tuple[Timer, ...]:
         """The timers that the saga has set."""

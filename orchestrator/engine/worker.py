@@ -37,6 +37,7 @@ from orchestrator.engine.poison import Watchdog
 from orchestrator.engine.probing import Probing
 from orchestrator.engine.processing import Processing
 from orchestrator.engine.recovery import Recovery, raise_all_epochs
+from orchestrator.engine.replay_sample import ReplaySample
 from orchestrator.engine.sagas import SagaRow
 from orchestrator.engine.shards import Watcher
 from orchestrator.engine.span_export import SpanExport
@@ -82,6 +83,13 @@ class Worker:
         self._steps = StepRunner({"default": self._url, **(databases or {})}, self._step_ended, lifespan)
         self._probing = Probing()
         self._admission = Admission(settings.sagas_at_work_max)
+        self._sample = ReplaySample(
+            settings.replay_every_turns,
+            registry,
+            self._cache.row_of,
+            lambda: connect(self._url, f"amends-replay-{self._id}"),
+            self._bell.set,
+        )
         self._watchdog = Watchdog(self._cache.interrupt)
         self._connection: psycopg.Connection[Any] | None = None
 
@@ -102,6 +110,7 @@ class Worker:
                 self._connection.close()
             self._watcher.stop()
             self._spans.stop()
+            self._sample.stop()
             log.info("orchestrator %s stopped after %s cycles (topic %s)", self._name, self._cycles, installation.topic)
 
     def _begin(self) -> Installation:
@@ -141,7 +150,7 @@ class Worker:
             claimed=self._claimed,
             recover=self._recovery.send_again,
         )
-        self._gathering = Gathering(self._own, self._intake, self._patience, self._admission, now_us)
+        self._gathering = Gathering(self._own, self._intake, self._patience, self._admission, self._sample, now_us)
         self._committer = Committer(
             self._processing,
             self._cache,
@@ -165,6 +174,7 @@ class Worker:
         self._intake.start()
         self._ends_watch.start()
         self._spans.start()
+        self._sample.start()
         log.info("orchestrator %s began: %s shards of %s", self._name, installation.shards, installation.topic)
         return installation
 
@@ -309,6 +319,7 @@ class Worker:
                 self._wakeups.set(saga_no, saga_id, shard, wake_us)
             for saga_id, step in writes.steps:
                 self._start_step(saga_id, step)
+        self._sample.committed(batch)
         for saga_id in self._turns.take_ended():
             self._cache.drop(saga_id)
 

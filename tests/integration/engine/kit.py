@@ -192,6 +192,7 @@ def system(database_url: str, kafka_bootstrap_servers: str, topic_prefix: str) -
         database_url=database_url,  # type: ignore[arg-type]
         kafka_bootstrap_servers=kafka_bootstrap_servers,
         topic_prefix=topic_prefix,
+        replay_every_turns=1,  # rule 18: in tests all that the thread can keep up with
     )
     with ExitStack() as stack:
         made = System(settings, stack)
