@@ -43,6 +43,8 @@ REBALANCE_DEBOUNCE_S = 1.0
 OUTBOX_HEALTHY_S = 5.0  # an outbox row older than this holds back the timers of its shard (rule 9)
 
 # Retry of the runtime's own messages.
+RESEND_FIRST_S = 60.0  # a command without an answer is sent again under its key and number (rule 13): its reply is lost
+RESEND_MAX_S = 3_600.0  # doubled up to this: a participant that is down for a day gets some thirty copies
 UNDO_FIRST_DELAY_S = 1.0
 UNDO_MAX_DELAY_S = 60.0
 UNDO_REPEAT_S = 20.0  # an undo without an answer is sent again after this long
@@ -73,6 +75,8 @@ SPAN_TAKEOVERS_MAX = 1_000  # of a shard: the latest
 SPAN_BATCHES_WAITING_MAX = 200_000  # a shard: what a dead collector may cost in disk, some 50 MB
 
 assert HEARTBEAT_S * 3 <= LEASE_S, "two lost heartbeats must not cost the lease"
+assert RESEND_FIRST_S > OUTBOX_HEALTHY_S, "commands would be copied because the relay is slow"
+assert COMMAND_EXPIRES_S < INBOX_HORIZON_S, "a participant could have forgotten what is sent to it again"
 assert TURN_SECONDS_WARN < TURN_SECONDS_MAX < TURN_SECONDS_DEADLY
 assert BATCH_BYTES_MAX <= INBOUND_BYTES_MAX // 2, "a batch could not be filled from what lies ready"
 assert PAYLOAD_BYTES_MAX * 2 + MESSAGE_OVERHEAD_BYTES_MAX <= MESSAGE_BYTES_MAX

@@ -23,13 +23,14 @@ class Replied:
     """A participant's answer to `seq`, or a child's end. `in_doubt`: an earlier attempt may have had an effect.
 
     `retry` is a participant's word for "no effect, again" (problem.effect none, problem.retry_after_s burns no attempt)
-    or "lost, nobody knows" (effect unknown).
+    or "lost, nobody knows" (effect unknown). `conflict`: it has another command under this key; no turn ever takes it,
+    the saga is blocked.
     """
 
     at_us: int
     seq: int
     attempt: int
-    outcome: Literal["succeeded", "failed", "retry"]
+    outcome: Literal["succeeded", "failed", "retry", "conflict"]
     body: Json = None
     problem: Problem | None = None
 

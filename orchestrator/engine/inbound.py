@@ -1,7 +1,7 @@
 """What came from Kafka, read: an envelope becomes an entry, a start, or something that can't be delivered."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from orchestrator.canonical import input_hash
 from orchestrator.core.entries import Entry, Replied, UndoReplied, UndoRequested
@@ -34,7 +34,6 @@ class AnswerCame:
     operation_key: str
     nonce: str | None
     entry: Entry
-    conflict: Problem | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +91,11 @@ def read(message: Envelope | Unreadable, at_us: int) -> Came:
 def _read(m: Envelope, at_us: int) -> Came:
     match m.kind:
         case "reply":
-            return _answer(m, _reply_entry(m, at_us), _conflict(m))
+            return _answer(m, _reply_entry(m, at_us))
         case "undone":
-            return _answer(m, _undone_entry(m, at_us), None)
+            return _answer(m, _undone_entry(m, at_us))
         case "child_ended":
-            return _answer(m, _child_entry(m, at_us), None)
+            return _answer(m, _child_entry(m, at_us))
         case "start":
             return StartCame(_start_row(m))
         case "message":
@@ -109,9 +108,9 @@ def _read(m: Envelope, at_us: int) -> Came:
     return Dead(f"a message of kind {m.kind!r} is not for sagas")
 
 
-def _answer(m: Envelope, entry: Entry, conflict: Problem | None) -> AnswerCame:
+def _answer(m: Envelope, entry: Entry) -> AnswerCame:
     key = _required(m.operation_key, "operation_key")
-    return AnswerCame(_saga_id(m), OperationKey.parse(key).saga_uid, key, m.nonce, entry, conflict)
+    return AnswerCame(_saga_id(m), OperationKey.parse(key).saga_uid, key, m.nonce, entry)
 
 
 def _reply_entry(m: Envelope, at_us: int) -> Replied:
@@ -119,16 +118,9 @@ def _reply_entry(m: Envelope, at_us: int) -> Replied:
     if m.outcome == "succeeded":
         return Replied(at_us=at_us, seq=seq, attempt=m.attempt, outcome="succeeded", body=avro.decode(m.payload))
     problem = control.ProblemRecord.decode(m.payload).problem
-    outcome: Literal["failed", "retry"] = "retry" if m.outcome == "retry" else "failed"
     if m.outcome not in ("retry", "failed", "conflict"):
         raise ValueError(f"a reply can't have the outcome {m.outcome!r}")
-    return Replied(at_us=at_us, seq=seq, attempt=m.attempt, outcome=outcome, problem=problem)
-
-
-def _conflict(m: Envelope) -> Problem | None:
-    if m.outcome != "conflict":
-        return None
-    return control.ProblemRecord.decode(m.payload).problem
+    return Replied(at_us=at_us, seq=seq, attempt=m.attempt, outcome=cast("Any", m.outcome), problem=problem)
 
 
 def _undone_entry(m: Envelope, at_us: int) -> UndoReplied:

@@ -110,8 +110,6 @@ class Processing:
             batch.of(shard).ignore("forged: the answer's nonce is not ours", answer.saga_id)
         elif resident is None or resident.row.uid != answer.uid:
             batch.of(shard).ignore("answer for a saga that is not here", answer.saga_id)
-        elif answer.conflict is not None and resident.live is not None:
-            self._turns.block(batch, resident, _conflicted(answer), answer.entry)
         else:
             self._turns.feed(batch, resident, answer.entry)
 
@@ -214,16 +212,3 @@ class Processing:
             return f"refused: {reason}"
         self._turns.end_dark(batch, resident, Finish(status="cancelled", problem=UNDONE_BEFORE_IT_BEGAN))
         return "done"
-
-
-def _conflicted(answer: AnswerCame) -> Problem:
-    detail = answer.conflict.text if answer.conflict else ""
-    return Problem(
-        kind="error",
-        type="Conflict",
-        text=(
-            f"operation {answer.operation_key}: the participant has another command under this key. Was the code "
-            f"changed under a running saga, or a backup restored? {detail} Compare `amends show {answer.saga_id}` with "
-            f"the participant's inbox"
-        ),
-    )

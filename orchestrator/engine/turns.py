@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.core.blocked import Blocked, TurnTooLong
 from orchestrator.core.decisions import Decision, Finish, SetStatus, SetValue, StartStep, Turn
-from orchestrator.core.entries import Entry, MessageArrived, Started
+from orchestrator.core.entries import Entry, MessageArrived, Replied, Started
 from orchestrator.core.registry import Registry
 from orchestrator.core.replay import journal_body
 from orchestrator.core.turn import Ignored, LiveSaga
@@ -250,7 +250,7 @@ class Turns:
         self, batch: Batch, resident: Resident, live: LiveSaga | None, waiting: list[mail.Waiting], held: list[Entry]
     ) -> str:
         """Go on with the code at hand: `live` was replayed with it (None: it never began, and `waiting` came before its
-        start); then feed what was held.
+        start); then feed what was held, and send again what is open: it may have been lost, or refused, meanwhile.
         """
         writes = batch.of(resident.row.shard)
         writes.released.append(resident.row.saga_no)
@@ -258,14 +258,25 @@ class Turns:
             self._move(writes, resident, "queued")
             self.begin(batch, resident, waiting)
             held = [entry for entry in held if not isinstance(entry, Started)]
+            before: tuple[Decision, ...] = ()
         else:
             resident.live = live
             self._move(writes, resident, live.status)
             writes.steps.extend((resident.row.id, step) for step in live.pending_steps())
             writes.wakes[resident.row.saga_no] = (resident.row.id, self._next_wake(live))
+            before = live.pending_sends()
         for entry in held:
-            self.feed(batch, resident, replace(entry, at_us=self._now_us()))
+            if not _is_conflict(entry):  # That is the participant's to say again, of what is true by now.
+                self.feed(batch, resident, replace(entry, at_us=self._now_us()))
+        if resident.live is not None:
+            open_still = resident.live.pending_sends()
+            again = [decision for decision in before if decision in open_still]
+            writes.outbox.extend(row for one in again for row in self._outbound.rows(resident.row, one))
         return "done" if resident.status != "blocked" else "blocked again"
+
+
+def _is_conflict(entry: Entry) -> bool:
+    return isinstance(entry, Replied) and entry.outcome == "conflict"
 
 
 def arrival(message: mail.Waiting, at_us: int) -> MessageArrived:

@@ -39,9 +39,9 @@ MUTANTS = (
     Mutant(
         1,
         "conflict_is_a_no_like_others",
-        _PROCESSING,
-        "elif answer.conflict is not None and resident.live is not None:",
-        "elif answer.conflict is not None and resident.live is None:",
+        _CALLS,
+        '        if entry.outcome == "conflict":\n            raise',
+        '        if entry.outcome == "no conflict":\n            raise',
     ),
     # ---- 2: attempts
     Mutant(
