@@ -163,7 +163,7 @@ class Turns:
         if saga_id not in self.condemned:
             return None
         self.condemned.discard(saga_id)
-        text = "the process died in this saga's turn, and so did the one after it: is there a C call without end?"
+        text = "two processes were lost in this saga's turn, one with nothing else: is there a C call without end?"
         return Problem(kind="error", type="DeadlyTurn", text=text, effect="none")
 
     def _next_wake(self, live: LiveSaga) -> int | None:
