@@ -110,6 +110,17 @@ class UndoChild:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SettleChild:
+    """This saga will never take that child back: the child may let its participants forget, too."""
+
+    seq: int
+    id: str
+
+    def to_json(self) -> dict[str, Json]:
+        return {"op": "settle_child", "seq": self.seq, "id": self.id}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartSaga:
     """A saga of its own (`s.start`)."""
 
@@ -233,6 +244,7 @@ Decision = (
     | StartStep
     | StartChild
     | UndoChild
+    | SettleChild
     | StartSaga
     | SendMessage
     | Publish

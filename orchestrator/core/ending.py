@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.core import values
-from orchestrator.core.decisions import AnswerUndo, Finish, SetStatus, Settle
+from orchestrator.core.calls import Child
+from orchestrator.core.decisions import AnswerUndo, Finish, SetStatus, Settle, SettleChild
 from orchestrator.core.entries import Json, UndoRequested
 from orchestrator.core.lifecycle import TERMINAL, Happening
 from orchestrator.core.saga_type import SagaType
@@ -26,9 +27,11 @@ UNDONE_BEFORE_IT_BEGAN = Problem(kind="error", type="Cancelled", text="before it
 
 
 class Ending:
-    """Of one saga. `main` is the task of its function; `request` the parent's wish to take it back."""
+    """Of one saga. `main` is the task of its function; `request` the parent's wish to take it back; `let_go` its word
+    that it never will.
+    """
 
-    __slots__ = ("main", "problem", "request", "saga_type", "st")
+    __slots__ = ("let_go", "main", "problem", "request", "saga_type", "st")
 
     def __init__(self, st: SagaState, saga_type: SagaType[Any, Any]) -> None:
         self.st = st
@@ -36,6 +39,7 @@ class Ending:
         self.main: asyncio.Task[Any] | None = None
         self.problem: Problem | None = None
         self.request: UndoRequested | None = None
+        self.let_go = False
 
     # ---- the function has ended -------------------------------------------------------------------------------------
 
@@ -121,16 +125,22 @@ class Ending:
         self._answer(left)
 
     def _settle(self, unsettled: set[int]) -> None:
+        """Participants and children need to remember nothing of this saga any more."""
         for service, seqs in self.st.services.items():
             settled = tuple(seq for seq in seqs if seq not in unsettled and seq not in self.st.left_seqs)
             if settled:
                 self.st.decide(Settle(service=service, seqs=settled))
         self.st.services = {}
+        for seq, child in sorted(self.st.operations.items()):
+            if isinstance(child, Child) and seq not in unsettled:
+                self.st.decide(SettleChild(seq=seq, id=child.child_id))
 
     def _may_be_taken_back(self) -> bool:
         """A completed child's undo stack lives until its root is terminal."""
         st = self.st
-        return st.status == "completed" and st.identity.parent_id is not None and st.pivot_seq is None
+        return (
+            st.status == "completed" and st.identity.parent_id is not None and st.pivot_seq is None and not self.let_go
+        )
 
     # ---- verbs ------------------------------------------------------------------------------------------------------
 
@@ -185,6 +195,18 @@ class Ending:
         elif self.main is not None and not self.main.done() and not st.cancelling:
             st.cancelling = True
             self.main.cancel()
+        return None
+
+    def settle_requested(self) -> str | None:
+        """The parent never takes this saga back. None, or why that changes nothing."""
+        st = self.st
+        if self.let_go:
+            return "it was let go before"
+        if st.status in TERMINAL and not self._may_be_taken_back():
+            return "it was settled when it ended"
+        self.let_go = True
+        if st.status == "completed":
+            self._settle(set())
         return None
 
     def _take_back_completed(self) -> None:

@@ -87,6 +87,14 @@ class UndoRequested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SettleRequested:
+    """The parent will never take this saga back: its root has ended, or whoever could have asked for it."""
+
+    at_us: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VerbGiven:
     """A person's (or a program's) word: see `core.lifecycle` for where each is allowed."""
 
@@ -95,7 +103,17 @@ class VerbGiven:
     note: str = ""
 
 
-Entry = Started | Replied | StepEnded | UndoReplied | TimerFired | MessageArrived | UndoRequested | VerbGiven
+Entry = (
+    Started
+    | Replied
+    | StepEnded
+    | UndoReplied
+    | TimerFired
+    | MessageArrived
+    | UndoRequested
+    | SettleRequested
+    | VerbGiven
+)
 
 _NAMES: dict[type, str] = {
     Started: "started",
@@ -105,6 +123,7 @@ _NAMES: dict[type, str] = {
     TimerFired: "timer",
     MessageArrived: "message",
     UndoRequested: "undo_requested",
+    SettleRequested: "settle_requested",
     VerbGiven: "verb",
 }
 _CLASSES: dict[str, Any] = {name: cls for cls, name in _NAMES.items()}

@@ -123,8 +123,8 @@ def set_topic(connection: psycopg.Connection[Any], hold: Hold, topic_id: str, ne
 
 
 def set_probing(connection: psycopg.Connection[Any], hold: Hold, saga_ids: Sequence[str], *, again: bool) -> None:
-    """Committed before these sagas' turns: whoever finds it after a death knows whose turns they were. `again`: they are
-    noted for the second time, an owner before was lost with them.
+    """Committed before these sagas' turns: whoever finds it after a death knows whose turns they were. `again`: for
+    the second time, an owner before was lost with them.
     """
     connection.execute(_SET_PROBING, (list(saga_ids), again, hold.shard, hold.epoch, hold.owner))
     hold.probing, hold.probing_again = tuple(saga_ids), again

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from orchestrator.canonical import input_hash
-from orchestrator.core.entries import Entry, Replied, UndoReplied, UndoRequested
+from orchestrator.core.entries import Entry, Replied, SettleRequested, UndoReplied, UndoRequested
 from orchestrator.core.ids import OperationKey
 from orchestrator.engine import mail, sagas
 from orchestrator.errors import PayloadError
@@ -37,13 +37,13 @@ class AnswerCame:
 
 
 @dataclass(frozen=True, slots=True)
-class UndoCame:
-    """A parent takes this saga back."""
+class ParentCame:
+    """A parent takes this saga back, or says that it never will."""
 
     saga_id: str
     operation_key: str
     nonce: str | None
-    entry: UndoRequested
+    entry: UndoRequested | SettleRequested
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Dead:
     error: str
 
 
-Came = StartCame | MessageCame | AnswerCame | UndoCame | Dead
+Came = StartCame | MessageCame | AnswerCame | ParentCame | Dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Item:
                 return row.id
             case MessageCame(message):
                 return message.saga_id
-            case AnswerCame() | UndoCame():
+            case AnswerCame() | ParentCame():
                 return self.came.saga_id
             case Dead():
                 return None
@@ -104,7 +104,10 @@ def _read(m: Envelope, at_us: int) -> Came:
         case "child_undo":
             key, reply_to = _required(m.operation_key, "operation_key"), _required(m.reply_to, "reply_to")
             entry = UndoRequested(at_us=at_us, key=key, attempt=m.attempt, reply_to=reply_to)
-            return UndoCame(_saga_id(m), key, m.nonce, entry)
+            return ParentCame(_saga_id(m), key, m.nonce, entry)
+        case "child_settle":
+            key = _required(m.operation_key, "operation_key")
+            return ParentCame(_saga_id(m), key, m.nonce, SettleRequested(at_us=at_us, key=key))
     return Dead(f"a message of kind {m.kind!r} is not for sagas")
 
 

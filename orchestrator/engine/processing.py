@@ -1,7 +1,7 @@
 """The items of one cycle, each to its saga: a table of what to do with whom, between intake and turns."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 import psycopg
@@ -18,7 +18,7 @@ from orchestrator.engine import journal, mail, sagas
 from orchestrator.engine.admission import Admitted
 from orchestrator.engine.batch import Batch
 from orchestrator.engine.cache import Cache, Resident, unknown_type
-from orchestrator.engine.inbound import AnswerCame, Dead, Item, MessageCame, StartCame, UndoCame
+from orchestrator.engine.inbound import AnswerCame, Dead, Item, MessageCame, ParentCame, StartCame
 from orchestrator.engine.outbound import Outbound
 from orchestrator.engine.replay_sample import Mismatch
 from orchestrator.engine.steps import StepEnd
@@ -36,6 +36,7 @@ class Known:
 
     waiting: dict[str, list[mail.Waiting]]
     numbers: dict[str, int]
+    finishes: dict[str, Finish] = field(default_factory=dict)  # of children that are over and whose start came again
 
 
 class Processing:
@@ -51,7 +52,7 @@ class Processing:
         """One look at the database for all items: sagas into memory, mailboxes, numbers for new rows."""
         listed = list(work)
         ids = {w.saga_id for w in listed if w.saga_id is not None}
-        undone = frozenset(w.came.saga_id for w in listed if isinstance(w, Item) and isinstance(w.came, UndoCame))
+        undone = frozenset(w.came.saga_id for w in listed if isinstance(w, Item) and isinstance(w.came, ParentCame))
         self._reload_ended(undone)
         self._cache.load(connection, ids, undone=undone)
         starts = sorted({w.came.row.id for w in listed if isinstance(w, Item) and isinstance(w.came, StartCame)})
@@ -60,7 +61,14 @@ class Processing:
         return Known(
             waiting=mail.waiting(connection, begins) if begins else {},
             numbers=dict(zip(new, sagas.numbers(connection, len(new)), strict=True)) if new else {},
+            finishes=self._finishes(connection, listed),
         )
+
+    def _finishes(self, connection: psycopg.Connection[Any], work: list[Work | Wakeup]) -> dict[str, Finish]:
+        starts = [w.came.row for w in work if isinstance(w, Item) and isinstance(w.came, StartCame)]
+        known = [self._cache.get(row.id) for row in starts if row.parent_key is not None]
+        ended = [one.row.saga_no for one in known if one is not None and one.status in sagas.ENDED]
+        return sagas.finishes(connection, ended) if ended else {}
 
     def _reload_ended(self, undone: frozenset[str]) -> None:
         """A child that is over may be in memory as a row only: its undo needs the replayed stack."""
@@ -96,13 +104,13 @@ class Processing:
                 number = known.numbers.get(row.id, 0)
                 start = Start(replace(row, saga_no=number) if number else row)
                 letter = mail.letter(item.raw, "")
-                self._turns.start(batch, start, known.waiting.pop(row.id, []), letter)
+                self._turns.start(batch, start, known.waiting.pop(row.id, []), letter, known.finishes.get(row.id))
             case MessageCame(message):
                 self._turns.message(batch, item.shard, message, mail.letter(item.raw, ""))
             case AnswerCame():
                 self._answer(batch, item.shard, item.came)
-            case UndoCame():
-                self._undo(batch, item.shard, item.came)
+            case ParentCame():
+                self._parent(batch, item.shard, item.came)
 
     def _answer(self, batch: Batch, shard: int, answer: AnswerCame) -> None:
         resident = self._cache.get(answer.saga_id)
@@ -113,15 +121,15 @@ class Processing:
         else:
             self._turns.feed(batch, resident, answer.entry)
 
-    def _undo(self, batch: Batch, shard: int, undo: UndoCame) -> None:
-        resident = self._cache.get(undo.saga_id)
-        if not self._outbound.genuine(undo.operation_key, undo.nonce):
-            batch.of(shard).ignore("forged: the undo's nonce is not ours", undo.saga_id)
-        elif resident is None or resident.status == "queued" or resident.row.parent_key != undo.operation_key:
+    def _parent(self, batch: Batch, shard: int, word: ParentCame) -> None:
+        resident = self._cache.get(word.saga_id)
+        if not self._outbound.genuine(word.operation_key, word.nonce):
+            batch.of(shard).ignore("forged: the parent's nonce is not ours", word.saga_id)
+        elif resident is None or resident.status == "queued" or resident.row.parent_key != word.operation_key:
             # The start was sent before it in the same partition, so it was refused: the child never was.
-            batch.of(shard).ignore("undo of a child that is not here", undo.saga_id)
+            batch.of(shard).ignore("a parent's word to a child that is not here", word.saga_id)
         else:
-            self._turns.feed(batch, resident, undo.entry)
+            self._turns.feed(batch, resident, word.entry)
 
     def _step(self, batch: Batch, end: StepEnd) -> None:
         resident = self._cache.get(end.saga_id)

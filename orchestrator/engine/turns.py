@@ -58,8 +58,18 @@ class Turns:
 
     # --- starts and messages
 
-    def start(self, batch: Batch, start: Start, waiting: list[mail.Waiting], dead: mail.Letter) -> None:
-        """A start message: make the row if it is not there, run the first turn, deliver what lay in the mailbox."""
+    def start(
+        self,
+        batch: Batch,
+        start: Start,
+        waiting: list[mail.Waiting],
+        dead: mail.Letter,
+        finish: Finish | None = None,
+    ) -> None:
+        """A start message: make the row if it is not there, run the first turn, deliver what lay in the mailbox.
+
+        `finish` is the end of a child that is over: its parent starts it again because it has not heard of that.
+        """
         writes, row = batch.of(start.row.shard), start.row
         resident = self._cache.get(row.id)
         if resident is None:
@@ -70,6 +80,8 @@ class Turns:
             self._refuse_start(writes, row, dead)
             return
         elif resident.status != "queued":
+            if finish is not None:
+                writes.outbox.append(self._outbound.child_ended(resident.row, finish))
             writes.ignore("start of a saga that has begun", row.id)
             return
         if row.parent_key is not None or self._admission.admits(row.shard, writes.at_work):
@@ -191,6 +203,8 @@ class Turns:
             self._move(writes, resident, "running")
         for n, decision in enumerate(turn.decisions):
             self._carry_out(writes, resident, decision, pos, n)
+        if finish is None and resident.status in sagas.ENDED:
+            self._ended.append(row.id)  # It had ended, and was only told something.
         return len(body) + sum(len(row.payload) for row in leaving)
 
     def _carry_out(self, writes: ShardWrites, resident: Resident, decision: Decision, pos: int, n: int) -> None:

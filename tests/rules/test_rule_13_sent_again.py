@@ -23,7 +23,7 @@ from tests.integration.engine.kit import System
 from tests.integration.engine.program import Post
 from tests.integration.participant.bench import benched
 from tests.integration.participant.shop import ReserveStock, stock
-from tests.rules.inside import SHARD, Inside
+from tests.rules.inside import SHARD, Inside, committer, owner
 from tests.unit.core.shop import NO, SECOND, Charge, Driver, Reserve
 
 
@@ -31,6 +31,16 @@ from tests.unit.core.shop import NO, SECOND, Charge, Driver, Reserve
 async def buys(s: Saga, _: int) -> None:
     await s.call(Reserve(sku="a"), retry=Retry(max_attempts=3, attempt_timeout_s=10))
     await s.call(Charge(amount=1), retry=Retry(max_attempts=5))
+
+
+@saga
+async def says(s: Saga, n: int) -> str:
+    return f"{n} and more"
+
+
+@saga
+async def has_a_child(s: Saga, n: int) -> str:
+    return await s.run(says, n, id="the child")
 
 
 @saga
@@ -146,6 +156,22 @@ def test_when_the_topic_is_another_one_all_that_is_open_leaves_again(connection:
     noted = connection.execute("SELECT topic_id, next_offset FROM amends.shards WHERE shard = %s", [SHARD]).fetchone()
     assert noted == ("another topic", 0)
     assert sagas.find(connection, ["not begun"])["not begun"].status == "queued"
+
+
+def test_a_child_that_is_over_says_so_again_when_its_start_comes_again(connection, engine_db: str) -> None:
+    """Its word may be lost with the topic: then the parent, which waits, sends the start once more."""
+    inside = Inside(has_a_child, says)
+    work = committer(inside, owner(inside, connection), engine_db, lambda _: None)
+    inside.start(has_a_child, 0, "parent")
+    (decision,) = inside.live("parent").pending_sends()
+    (start,) = inside.outbound.rows(inside.resident("parent").row, decision)
+    for _ in range(2):
+        work.commit(connection, [inside.item(start)])
+        inside.cache.drop("the child")
+    told = connection.execute("SELECT payload FROM amends.outbox WHERE kind = 'child_ended'").fetchall()
+    assert len(told) == 2
+    assert told[0] == told[1]
+    assert connection.execute("SELECT status FROM amends.sagas WHERE id = 'the child'").fetchall() == [("completed",)]
 
 
 def test_what_the_lost_topic_had_acknowledged_goes_out_again_whenever_it_is_seen(connection) -> None:
