@@ -158,16 +158,19 @@ class Ending:
         self.main.cancel()
         return None
 
-    def terminate(self) -> None:
+    def terminate(self, note: str) -> None:
         """Stop, without undos."""
-        self._stop("terminated", Problem(kind="error", type="Terminated", text="by hand", effect="unknown"))
+        self._stop("terminated", terminated(note))
 
-    def give_up(self) -> None:
+    def give_up(self, note: str) -> None:
         """The verb `fail` for a saga that is stuck: it ends as it is, and lists what stays."""
         why = self.problem
         if why is None:
             why = next((item.problem for item in self.st.stuck if isinstance(item.problem, Problem)), None)
-        self._stop("failed", why or Problem(kind="error", type="GivenUp", text="by hand", effect="unknown"))
+        why = why or Problem(kind="error", type="GivenUp", text="" if note else "by hand", effect="unknown")
+        if note:
+            why = replace(why, text=f"{why.text} (given up: {note})" if why.text else note)
+        self._stop("failed", why)
 
     def _stop(self, status: Any, problem: Problem) -> None:
         self.st.stuck.clear()
@@ -247,6 +250,11 @@ class Ending:
                 key=request.key, attempt=request.attempt, reply_to=request.reply_to, outcome=outcome, problem=problem
             )
         )
+
+
+def terminated(note: str) -> Problem:
+    """Why a saga was stopped: somebody said so."""
+    return Problem(kind="error", type="Terminated", text=note or "by hand", effect="unknown")
 
 
 @dataclass(frozen=True, slots=True)

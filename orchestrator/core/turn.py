@@ -241,9 +241,9 @@ class LiveSaga:
             case "cancel":
                 return ending.cancel()
             case "terminate":
-                ending.terminate()
+                ending.terminate(entry.note)
             case "fail":
-                ending.give_up()
+                ending.give_up(entry.note)
             case "retry" | "skip":
                 return self._resolve(entry)
         return None

@@ -8,7 +8,7 @@ import psycopg
 
 from orchestrator.core.blocked import Blocked
 from orchestrator.core.decisions import Finish, Timer
-from orchestrator.core.ending import UNDONE_BEFORE_IT_BEGAN
+from orchestrator.core.ending import UNDONE_BEFORE_IT_BEGAN, terminated
 from orchestrator.core.entries import StepEnded, TimerFired, VerbGiven
 from orchestrator.core.lifecycle import refusal
 from orchestrator.core.registry import Registry
@@ -209,7 +209,7 @@ class Processing:
 
     def _terminate_dark(self, batch: Batch, resident: Resident, verb: Verb) -> str:
         """Terminate a saga that can't be replayed or has not begun: nobody can say what it left undone."""
-        problem = Problem(kind="error", type="Terminated", text=verb.note)
+        problem = terminated(verb.note)
         left = ("unknown: the saga could not be replayed",) if resident.status == "blocked" else ()
         self._turns.end_dark(batch, resident, Finish(status="terminated", problem=problem, left_undone=left))
         return "done"
