@@ -9,7 +9,7 @@ import psycopg
 from orchestrator.core.blocked import Blocked
 from orchestrator.core.decisions import Finish, Timer
 from orchestrator.core.ending import UNDONE_BEFORE_IT_BEGAN, terminated
-from orchestrator.core.entries import StepEnded, TimerFired, VerbGiven
+from orchestrator.core.entries import SettleRequested, StepEnded, TimerFired, VerbGiven
 from orchestrator.core.lifecycle import refusal
 from orchestrator.core.registry import Registry
 from orchestrator.core.replay import replay
@@ -128,6 +128,10 @@ class Processing:
         elif resident is None or resident.status == "queued" or resident.row.parent_key != word.operation_key:
             # The start was sent before it in the same partition, so it was refused: the child never was.
             batch.of(shard).ignore("a parent's word to a child that is not here", word.saga_id)
+        elif resident.trouble is not None and isinstance(word.entry, SettleRequested):
+            # Its code has changed since it ended well. Nobody needs it any more, so that is nobody's trouble; what its
+            # participants remember goes at their horizon.
+            batch.of(shard).ignore("a child was let go that can't be replayed", word.saga_id)
         else:
             self._turns.feed(batch, resident, word.entry)
 

@@ -4,16 +4,21 @@ would a participant, and gets an answer when all of the child is taken back, or 
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from orchestrator import Saga, SyncClient, TimedOut, saga
 from orchestrator.core.decisions import AnswerUndo, Decision, Settle, SettleChild, UndoChild
+from orchestrator.engine.turns import Start
+from orchestrator.messaging import outgoing
+from orchestrator.messaging.nonce import nonce_of
 from orchestrator.testing import Simulation
 from tests.deadlines import deadline, eventually
 from tests.integration.engine.kit import System
 from tests.integration.engine.program import Post, TooMuch
+from tests.rules.inside import SECRET, SHARD, Inside
 from tests.unit.core.shop import NO, Charge, Charged, Driver, Reserve
 
 
@@ -58,6 +63,16 @@ async def grandparent(s: Saga, _: int) -> None:
     except Exception:
         return
     raise AssertionError("the family fails")
+
+
+@saga(name="says")
+async def says(s: Saga, _: int) -> None:
+    s.set("word", "one")
+
+
+@saga(name="says")
+async def says_otherwise(s: Saga, _: int) -> None:
+    s.set("word", "another")
 
 
 @saga
@@ -180,6 +195,21 @@ def test_what_was_taken_back_or_settled_by_itself_is_not_settled_twice() -> None
     parent.feed(parent.undone(1))
     parent.feed(parent.undone(0))
     assert settled(parent.all) == [("stock", (0,))]
+
+
+def test_a_child_whose_code_has_changed_since_it_ended_is_let_go_in_peace() -> None:
+    before, after = Inside(says), Inside(says_otherwise)
+    row = replace(before.saga_row(says, 0, "c"), parent_id="p", parent_key="u:0:1", parent_reply_to="sagas/0")
+    before._batch(lambda batch: before.turns.start(batch, Start(row), [], before._letter("c")))
+    assert before.resident("c").status == "completed"
+    after.take_over(before, "c")
+    word = outgoing.child_settle_row(
+        topic="sagas", shard=SHARD, child_id="c", operation_key="u:0:1", nonce=nonce_of(SECRET, "u:0:1")
+    )
+    writes = after.come(word)
+    assert (writes.moves, writes.turns) == ({}, [])
+    assert list(writes.ignored) == ["a child was let go that can't be replayed"]
+    assert len(before.come(word).turns) == 1
 
 
 def test_on_real_servers_nothing_of_a_family_is_remembered_longer_than_its_root_is_open(books: System) -> None:
