@@ -2,13 +2,14 @@
 
 `queued` says one thing: the first turn has not run. Whether a start is still on its way or found no room makes no
 difference to its row, so nothing has to be remembered: whoever claims the shard counts, and begins the oldest when
-there is room. A row that is seen before its start has come is begun too; the start then counts for nothing.
+there is room. Where there is room at the claim already, those who are queued are mostly on their way: they are looked
+at when the shard has been read up to where it ended. A start that comes after its saga was begun counts for nothing.
 
 Sagas that wait for a person (stuck, blocked) take no room. Children take it, but are never refused: their parents are
 at work already and would wait for them for ever.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
@@ -45,6 +46,7 @@ class _Shard:
     at_work: int = 0
     waiting: bool = False  # somebody may be queued for room
     after: int = 0  # the numbers of all who are queued for room are above this
+    look_us: int | None = None  # when all has been read that was there at this time, look who is queued
 
 
 class Admission:
@@ -54,11 +56,15 @@ class Admission:
         self._at_work_max = at_work_max
         self._shards: dict[int, _Shard] = {}
 
-    def claimed(self, connection: psycopg.Connection[Any], shard: int) -> None:
+    def claimed(self, connection: psycopg.Connection[Any], shard: int, claimed_us: int) -> None:
         """Count those at work in a shard that has just become ours."""
         row = connection.execute(_COUNT, (shard,)).fetchone()
         assert row is not None
-        self._shards[shard] = _Shard(at_work=row[0], waiting=row[1] > 0)
+        at_work, queued = row
+        is_full = at_work >= self._at_work_max
+        self._shards[shard] = _Shard(
+            at_work=at_work, waiting=queued > 0 and is_full, look_us=claimed_us if queued and not is_full else None
+        )
 
     def admits(self, shard: int, begun: int) -> bool:
         """Whether a new start may begin, after `begun` more of this batch. Not before those who wait already."""
@@ -79,12 +85,18 @@ class Admission:
         """So many more (or fewer) are at work, with a batch that is committed."""
         self._of(shard).at_work += change
 
-    def next(self, connection: psycopg.Connection[Any], shards: Iterable[int]) -> list[Admitted]:
-        """Those for whom there is room now, the oldest of each shard first."""
+    def next(
+        self, connection: psycopg.Connection[Any], shards: Iterable[int], was_read: Callable[[int, int], bool]
+    ) -> list[Admitted]:
+        """Those for whom there is room now, the oldest of each shard first. `was_read(shard, time)`: all that the shard
+        held at that time has been taken into batches.
+        """
         admitted: list[Admitted] = []
         for shard in shards:
-            state = self._shards.get(shard)
-            if state is None or not state.waiting or not self.has_room(shard, 0):
+            state = self._of(shard)
+            if state.look_us is not None and was_read(shard, state.look_us):
+                state.look_us, state.waiting = None, True
+            if not state.waiting or not self.has_room(shard, 0):
                 continue
             asked = min(self._at_work_max - state.at_work, limits.ADMITTED_AT_ONCE_MAX)
             found = connection.execute(_OLDEST, (shard, state.after, asked)).fetchall()

@@ -52,7 +52,7 @@ class Gathering:
         # Messages before timers: a reply that lies before us must not lose to its own timeout.
         work += self._patience.due(connection, self._own.holds, self._now_us())
         # Replies before new sagas.
-        work += self._admission.next(connection, self._own.holds)
+        work += self._admission.next(connection, self._own.holds, self._patience.watermarks.lets_in)
         return work
 
     def _item(self, arrived: Arrived) -> inbound.Item | None:

@@ -180,7 +180,7 @@ class Worker:
 
     def _claimed(self, connection: psycopg.Connection[Any], hold: Hold) -> None:
         self._probing.claimed(hold)
-        self._admission.claimed(connection, hold.shard)
+        self._admission.claimed(connection, hold.shard, hold.claimed_us)
 
     def _notice_restore(self, connection: psycopg.Connection[Any]) -> None:
         if restored(connection):

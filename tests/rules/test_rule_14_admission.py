@@ -92,3 +92,20 @@ def test_the_oldest_begins_when_one_ends_also_after_a_takeover(system: System) -
     assert system.rows("SELECT outcome FROM amends.verbs") == [("done",), ("done",)]
     assert system.rows("SELECT count(*)::int FROM amends.journal WHERE saga_no IN (SELECT saga_no FROM amends.sagas "
                        "WHERE status IN ('cancelled', 'terminated'))") == [(0,)]  # fmt: skip
+
+
+def test_whoever_takes_over_with_room_begins_those_who_found_none(system: System) -> None:
+    w = IN_ONE_SHARD[:3]
+    system.relay()
+    stop = system.orchestrator(SAGAS, sagas_at_work_max=1)
+    with SyncClient(system.settings) as client:
+        for n, id in enumerate(w):
+            client.start(waits_for_go, n, id=id)
+        eventually(lambda: not system.rows("SELECT 1 FROM amends.outbox"), 30, "all starts in Kafka")
+        are(system, w0="running", w1="queued", w2="queued")
+        read_all = "SELECT 1 FROM amends.shards WHERE next_offset = 3"
+        eventually(lambda: system.rows(read_all), 30, "all starts are read, so that none comes again")
+        stop()
+        system.orchestrator(SAGAS, sagas_at_work_max=10)
+        are(system, w0="running", w1="running", w2="running")
+    assert system.rows("SELECT reason FROM amends.ignored") == []
