@@ -21,12 +21,17 @@ TURN_CALLBACKS_MAX = 100_000  # sleep(0) in a loop would never be quiet
 TURN_OPERATIONS_MAX = 1_000
 TURN_SECONDS_MAX = 2.0  # interrupted with TurnTooLong in the saga
 TURN_SECONDS_DEADLY = 5.0  # the process exits: nothing in Python could stop it (a C call that holds the GIL)
-TURN_SECONDS_WARN = 0.05
+TURN_SECONDS_WARN = 0.05  # said in the log: everybody else waits meanwhile
 
 # One batch.
 BATCH_TURNS_MAX = 1_000
 BATCH_TURNS_PER_SAGA_MAX = 50  # one chatty saga must not fill the batch
-BATCH_BYTES_MAX = 8 * 1024 * 1024
+BATCH_BYTES_MAX = 8 * 1024 * 1024  # read, or to be written: a batch that has so much is committed as it is
+
+# Comparing with a replay in production (rule 18).
+REPLAY_EVERY_TURNS = 1_000  # what the setting is if nobody says
+REPLAY_CPU_SHARE_MAX = 0.05  # of one CPU, however much there is to compare
+REPLAYS_WAITING_MAX = 100  # sagas; whoever comes when so many wait is not compared this time
 
 # Ownership.
 LEASE_S = 3.0  # a worker whose cycle counter stands still this long (while the database answers) is taken over
@@ -35,11 +40,11 @@ CLAIM_LOCK_TIMEOUT_S = 1.0
 REBALANCE_DEBOUNCE_S = 1.0
 
 # Relay.
-KAFKA_MESSAGE_TIMEOUT_S = 4.0  # a stopped relay's queue must be dead before its successor sends
-RELAY_LEASE_S = 5.0
 OUTBOX_HEALTHY_S = 5.0  # an outbox row older than this holds back the timers of its shard (rule 9)
 
 # Retry of the runtime's own messages.
+RESEND_FIRST_S = 60.0  # a command without an answer is sent again under its key and number (rule 13): its reply is lost
+RESEND_MAX_S = 3_600.0  # doubled up to this: a participant that is down for a day gets some thirty copies
 UNDO_FIRST_DELAY_S = 1.0
 UNDO_MAX_DELAY_S = 60.0
 UNDO_REPEAT_S = 20.0  # an undo without an answer is sent again after this long
@@ -51,10 +56,15 @@ LOCAL_TRANSIENT_ATTEMPTS_MAX = 5
 INBOX_HORIZON_S = 30 * 86_400  # rows of settled operations are purged after this at the latest
 COMMAND_EXPIRES_S = 86_400.0  # a command that no participant began within a day is not begun any more
 
+# Admission (rule 14), a shard.
+SAGAS_AT_WORK_MAX = 100_000  # what the setting is if nobody says: each costs its owner some 300 bytes even when evicted
+ADMITTED_AT_ONCE_MAX = 200  # queued sagas that begin in one batch: replies must not wait behind them
+
 # Memory.
 LIVE_SAGAS_MAX = 20_000  # parked coroutines kept in memory; about 4 KB each
 LIVE_IDLE_S = 600.0
-INBOUND_QUEUE_MAX = 10_000
+INBOUND_QUEUE_MAX = 10_000  # messages that were read and are in no batch yet
+INBOUND_BYTES_MAX = 32 * 1024 * 1024  # of these; messages of the largest size would be gigabytes
 
 # Spans, where OTEL_EXPORTER_OTLP_ENDPOINT is set.
 SPANS_PER_REQUEST_MAX = 512  # about 300 KB: collectors take 4 MB and more
@@ -64,7 +74,9 @@ SPAN_STORIES_MAX = 2_000  # sagas that go on, whose journal need not be read aga
 SPAN_TAKEOVERS_MAX = 1_000  # of a shard: the latest
 SPAN_BATCHES_WAITING_MAX = 200_000  # a shard: what a dead collector may cost in disk, some 50 MB
 
-assert KAFKA_MESSAGE_TIMEOUT_S < RELAY_LEASE_S, "a deposed relay could still deliver after its successor began"
 assert HEARTBEAT_S * 3 <= LEASE_S, "two lost heartbeats must not cost the lease"
-assert TURN_SECONDS_MAX < TURN_SECONDS_DEADLY
+assert RESEND_FIRST_S > OUTBOX_HEALTHY_S, "commands would be copied because the relay is slow"
+assert COMMAND_EXPIRES_S < INBOX_HORIZON_S, "a participant could have forgotten what is sent to it again"
+assert TURN_SECONDS_WARN < TURN_SECONDS_MAX < TURN_SECONDS_DEADLY
+assert BATCH_BYTES_MAX <= INBOUND_BYTES_MAX // 2, "a batch could not be filled from what lies ready"
 assert PAYLOAD_BYTES_MAX * 2 + MESSAGE_OVERHEAD_BYTES_MAX <= MESSAGE_BYTES_MAX

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from orchestrator import limits
 from orchestrator.errors import DependencyError
 
 LOCAL_DATABASE = "amends"
@@ -68,6 +69,19 @@ class Settings(BaseSettings):
         default=10.0,
         gt=0,
         description="Seconds that a client waits for one of its connections before it raises DependencyError.",
+    )
+    sagas_at_work_max: int = Field(
+        default=limits.SAGAS_AT_WORK_MAX,
+        ge=1,
+        description="How many sagas of one shard may be running or compensating at once. Starts beyond that stay "
+        "`queued` and begin, the oldest first, as others end. The same for every orchestrator. Children always begin: "
+        "their parents wait for them.",
+    )
+    replay_every_turns: int = Field(
+        default=limits.REPLAY_EVERY_TURNS,
+        ge=0,
+        description="One turn in so many is followed by a replay of its saga, beside the work and with little CPU; a "
+        "saga that decides otherwise than its journal says is blocked. 0: never.",
     )
     otel_exporter_otlp_endpoint: str | None = Field(
         default=None,

@@ -13,7 +13,7 @@ KEYS_CACHED_MAX = 16_384  # a saga's id is hashed for each of its messages, at 1
 
 # Columns that travel as headers of their own name, in this order, after `id`, `type` and `seq`.
 HEADER_COLUMNS = (
-    "kind",  # command, undo, settled, start, message, reply, undone, child_ended, child_undo, event
+    "kind",  # command, undo, settled, start, message, reply, undone, child_ended, child_undo, child_settle, event
     "saga_id",  # the author's id of the saga that this is about
     "operation_key",  # saga_uid:run:seq
     "attempt",  # decimal, from 1

@@ -3,8 +3,10 @@
 from functools import lru_cache
 from typing import Any
 
+from orchestrator import limits
 from orchestrator.contracts import Command, reply_type
 from orchestrator.core import values
+from orchestrator.core.blocked import Blocked, blocked
 from orchestrator.core.decisions import Decision, Known, SendCommand, SendUndo, StartChild, UndoChild
 from orchestrator.core.entries import Json, Replied
 from orchestrator.core.operations import Attempts, Operation
@@ -23,7 +25,18 @@ _SILENCE = Problem(kind="timeout", type="TimedOut", text="no answer in time", ef
 class Call(Operation):
     """Ask a participant. Its undo is ready before the command leaves: it is this object."""
 
-    __slots__ = ("answered", "attempt_timer", "attempts", "body", "command", "has_undo", "reply", "sent_at_us")
+    __slots__ = (
+        "again",
+        "again_timer",
+        "answered",
+        "attempt_timer",
+        "attempts",
+        "body",
+        "command",
+        "has_undo",
+        "reply",
+        "sent_at_us",
+    )
 
     def __init__(self, st: SagaState, command: Command[Any], retry: Retry | None, timeout_s: float | None) -> None:
         cls = type(command)
@@ -36,6 +49,8 @@ class Call(Operation):
         self.answered = False
         self.attempts = Attempts(retry)
         self.attempt_timer: SagaTimer | None = None
+        self.again = 0  # copies of this attempt that were sent, for want of an answer
+        self.again_timer: SagaTimer | None = None
         self.sent_at_us = st.now_us
         st.services.setdefault(cls.__service__, []).append(self.seq)
         if timeout_s is not None:
@@ -44,9 +59,29 @@ class Call(Operation):
 
     def _send(self) -> None:
         self.attempts.begin()
+        self.again = 0
         self.decide(self.command_decision())
         if (limit_s := self.attempts.policy.attempt_timeout_s) is not None:
             self.attempt_timer = self.st.arm(limit_s, self._attempt_timed_out, seq=self.seq)
+        self._arm_again()
+
+    def _arm_again(self) -> None:
+        """If its reply is lost, the participant says it again when the same attempt comes once more (rule 13)."""
+        delay_s = min(limits.RESEND_FIRST_S * 2**self.again, limits.RESEND_MAX_S)
+        limit_s = self.attempts.policy.attempt_timeout_s
+        if limit_s is not None and limit_s <= delay_s:
+            return  # The next attempt comes first, under the same key.
+        if self.timer is not None and self.timer.due_us <= self.st.now_us + round(delay_s * 1e6):
+            return  # Nobody waits so long.
+        last_us = self.st.now_us + round((delay_s + limits.COMMAND_EXPIRES_S) * 1e6)
+        if last_us > self.sent_at_us + round(limits.INBOX_HORIZON_S * 1e6):
+            return  # The participant may have forgotten that it did it: a copy could do it again.
+        self.again_timer = self.st.arm(delay_s, self._send_again, seq=self.seq)
+
+    def _send_again(self) -> None:
+        self.again += 1
+        self.decide(self.command_decision())
+        self._arm_again()
 
     def command_decision(self) -> SendCommand:
         return SendCommand(
@@ -56,6 +91,7 @@ class Call(Operation):
             type=self.name,
             body=self.body,
             undo=self.has_undo,
+            again=self.again,
         )
 
     def pending_send(self) -> Decision | None:
@@ -74,10 +110,16 @@ class Call(Operation):
         if self.state == "unknown" and (self.place.is_kept() or (entry.outcome == "failed" and attempts.in_doubt)):
             return f"a late `{entry.outcome}` that changes nothing"
         return reply_counts(
-            self.state, entry.outcome, attempt=entry.attempt, sent=attempts.number, in_flight=attempts.in_flight
+            self.state,
+            "failed" if entry.outcome == "conflict" else entry.outcome,
+            attempt=entry.attempt,
+            sent=attempts.number,
+            in_flight=attempts.in_flight,
         )
 
     def replied(self, entry: Replied) -> None:
+        if entry.outcome == "conflict":
+            raise self._conflict(entry.problem)
         if entry.outcome == "succeeded":
             self.answered = True
             self.reply = entry.body
@@ -91,6 +133,16 @@ class Call(Operation):
         else:
             self._send_later(problem)
 
+    def _conflict(self, problem: Problem | None) -> Blocked:
+        """The participant has another command under this key, so the saga and it remember different histories."""
+        identity, said = self.st.identity, problem.text if problem is not None else ""
+        return blocked(
+            "Conflict",
+            f"operation {identity.key(self.seq)}: {self.command.__service__} has another command under this key. Was "
+            f"the code changed under a running saga, or a backup restored? {said} Compare `amends show {identity.id}` "
+            f"with the participant's inbox; `amends unblock {identity.id}` asks it again",
+        )
+
     def value_of(self, body: Json) -> Any:
         return values.decode(_reply_type(self.command), body)
 
@@ -103,6 +155,9 @@ class Call(Operation):
         if self.attempt_timer is not None:
             self.attempt_timer.cancel()
             self.attempt_timer = None
+        if self.again_timer is not None:
+            self.again_timer.cancel()
+            self.again_timer = None
 
     def drop_timers(self) -> None:
         super().drop_timers()
@@ -193,6 +248,8 @@ class Child(Operation):
     def reply_counts(self, entry: Replied) -> str | None:
         if self.state == "undoing":
             return "the end of a child that is being undone"
+        if entry.outcome == "conflict":
+            return "a child has no key to be in conflict with"
         return reply_counts(self.state, entry.outcome, attempt=1, sent=1, in_flight=False)
 
     def replied(self, entry: Replied) -> None:

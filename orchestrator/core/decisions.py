@@ -17,7 +17,9 @@ Known = Literal["done", "unknown"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendCommand:
-    """Attempt `attempt` of a call. The key is the identity's key(seq)."""
+    """Attempt `attempt` of a call. The key is the identity's key(seq). `again` counts the copies of this attempt that
+    were sent because no answer came.
+    """
 
     seq: int
     attempt: int
@@ -25,8 +27,11 @@ class SendCommand:
     type: str
     body: Json
     undo: bool  # there is a way back
+    again: int = field(default=0, compare=False)
 
     def to_json(self) -> dict[str, Json]:
+        if self.again:
+            return {"op": "call", "seq": self.seq, "attempt": self.attempt, "name": self.type, "again": self.again}
         if self.attempt > 1:
             return {"op": "call", "seq": self.seq, "attempt": self.attempt, "name": self.type}
         return {"op": "call", "seq": self.seq, "name": self.type, "service": self.service, "body": self.body}
@@ -102,6 +107,17 @@ class UndoChild:
 
     def to_json(self) -> dict[str, Json]:
         return {"op": "undo_child", "undo_of": self.seq, "attempt": self.attempt, "id": self.id}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettleChild:
+    """This saga will never take that child back: the child may let its participants forget, too."""
+
+    seq: int
+    id: str
+
+    def to_json(self) -> dict[str, Json]:
+        return {"op": "settle_child", "seq": self.seq, "id": self.id}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +244,7 @@ Decision = (
     | StartStep
     | StartChild
     | UndoChild
+    | SettleChild
     | StartSaga
     | SendMessage
     | Publish

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.core import values
-from orchestrator.core.decisions import AnswerUndo, Finish, SetStatus, Settle
+from orchestrator.core.calls import Child
+from orchestrator.core.decisions import AnswerUndo, Finish, SetStatus, Settle, SettleChild
 from orchestrator.core.entries import Json, UndoRequested
 from orchestrator.core.lifecycle import TERMINAL, Happening
 from orchestrator.core.saga_type import SagaType
@@ -22,13 +23,15 @@ _HAPPENINGS: dict[str, Happening] = {
     "terminated": "terminate",
 }
 _TAKEN_BACK = Problem(kind="error", type="TakenBack", text="its parent took it back", effect="none")
-_UNDONE_BEFORE_IT_BEGAN = Problem(kind="error", type="Cancelled", text="before it began", effect="none")
+UNDONE_BEFORE_IT_BEGAN = Problem(kind="error", type="Cancelled", text="before it began", effect="none")
 
 
 class Ending:
-    """Of one saga. `main` is the task of its function; `request` the parent's wish to take it back."""
+    """Of one saga. `main` is the task of its function; `request` the parent's wish to take it back; `let_go` its word
+    that it never will.
+    """
 
-    __slots__ = ("main", "problem", "request", "saga_type", "st")
+    __slots__ = ("let_go", "main", "problem", "request", "saga_type", "st")
 
     def __init__(self, st: SagaState, saga_type: SagaType[Any, Any]) -> None:
         self.st = st
@@ -36,6 +39,7 @@ class Ending:
         self.main: asyncio.Task[Any] | None = None
         self.problem: Problem | None = None
         self.request: UndoRequested | None = None
+        self.let_go = False
 
     # ---- the function has ended -------------------------------------------------------------------------------------
 
@@ -121,16 +125,22 @@ class Ending:
         self._answer(left)
 
     def _settle(self, unsettled: set[int]) -> None:
+        """Participants and children need to remember nothing of this saga any more."""
         for service, seqs in self.st.services.items():
             settled = tuple(seq for seq in seqs if seq not in unsettled and seq not in self.st.left_seqs)
             if settled:
                 self.st.decide(Settle(service=service, seqs=settled))
         self.st.services = {}
+        for seq, child in sorted(self.st.operations.items()):
+            if isinstance(child, Child) and seq not in unsettled:
+                self.st.decide(SettleChild(seq=seq, id=child.child_id))
 
     def _may_be_taken_back(self) -> bool:
         """A completed child's undo stack lives until its root is terminal."""
         st = self.st
-        return st.status == "completed" and st.identity.parent_id is not None and st.pivot_seq is None
+        return (
+            st.status == "completed" and st.identity.parent_id is not None and st.pivot_seq is None and not self.let_go
+        )
 
     # ---- verbs ------------------------------------------------------------------------------------------------------
 
@@ -138,7 +148,7 @@ class Ending:
         """None, or why not."""
         st = self.st
         if self.main is None:
-            self._finish("cancelled", problem=_UNDONE_BEFORE_IT_BEGAN)
+            self._finish("cancelled", problem=UNDONE_BEFORE_IT_BEGAN)
             return None
         if st.pivot_seq is not None:
             return "the saga is past its pivot: it only goes forward"
@@ -148,16 +158,19 @@ class Ending:
         self.main.cancel()
         return None
 
-    def terminate(self) -> None:
+    def terminate(self, note: str) -> None:
         """Stop, without undos."""
-        self._stop("terminated", Problem(kind="error", type="Terminated", text="by hand", effect="unknown"))
+        self._stop("terminated", terminated(note))
 
-    def give_up(self) -> None:
+    def give_up(self, note: str) -> None:
         """The verb `fail` for a saga that is stuck: it ends as it is, and lists what stays."""
         why = self.problem
         if why is None:
             why = next((item.problem for item in self.st.stuck if isinstance(item.problem, Problem)), None)
-        self._stop("failed", why or Problem(kind="error", type="GivenUp", text="by hand", effect="unknown"))
+        why = why or Problem(kind="error", type="GivenUp", text="" if note else "by hand", effect="unknown")
+        if note:
+            why = replace(why, text=f"{why.text} (given up: {note})" if why.text else note)
+        self._stop("failed", why)
 
     def _stop(self, status: Any, problem: Problem) -> None:
         self.st.stuck.clear()
@@ -175,7 +188,7 @@ class Ending:
             return "its undo is under way"
         self.request = request
         if self.main is None and st.status == "queued":
-            self._finish("cancelled", problem=_UNDONE_BEFORE_IT_BEGAN)
+            self._finish("cancelled", problem=UNDONE_BEFORE_IT_BEGAN)
         elif st.pivot_seq is not None:
             self._refuse("it is past its pivot")
         elif st.status == "completed":
@@ -185,6 +198,18 @@ class Ending:
         elif self.main is not None and not self.main.done() and not st.cancelling:
             st.cancelling = True
             self.main.cancel()
+        return None
+
+    def settle_requested(self) -> str | None:
+        """The parent never takes this saga back. None, or why that changes nothing."""
+        st = self.st
+        if self.let_go:
+            return "it was let go before"
+        if st.status in TERMINAL and not self._may_be_taken_back():
+            return "it was settled when it ended"
+        self.let_go = True
+        if st.status == "completed":
+            self._settle(set())
         return None
 
     def _take_back_completed(self) -> None:
@@ -225,6 +250,11 @@ class Ending:
                 key=request.key, attempt=request.attempt, reply_to=request.reply_to, outcome=outcome, problem=problem
             )
         )
+
+
+def terminated(note: str) -> Problem:
+    """Why a saga was stopped: somebody said so."""
+    return Problem(kind="error", type="Terminated", text=note or "by hand", effect="unknown")
 
 
 @dataclass(frozen=True, slots=True)

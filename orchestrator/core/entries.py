@@ -23,13 +23,14 @@ class Replied:
     """A participant's answer to `seq`, or a child's end. `in_doubt`: an earlier attempt may have had an effect.
 
     `retry` is a participant's word for "no effect, again" (problem.effect none, problem.retry_after_s burns no attempt)
-    or "lost, nobody knows" (effect unknown).
+    or "lost, nobody knows" (effect unknown). `conflict`: it has another command under this key; no turn ever takes it,
+    the saga is blocked.
     """
 
     at_us: int
     seq: int
     attempt: int
-    outcome: Literal["succeeded", "failed", "retry"]
+    outcome: Literal["succeeded", "failed", "retry", "conflict"]
     body: Json = None
     problem: Problem | None = None
 
@@ -86,6 +87,14 @@ class UndoRequested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SettleRequested:
+    """The parent will never take this saga back: its root has ended, or whoever could have asked for it."""
+
+    at_us: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VerbGiven:
     """A person's (or a program's) word: see `core.lifecycle` for where each is allowed."""
 
@@ -94,7 +103,17 @@ class VerbGiven:
     note: str = ""
 
 
-Entry = Started | Replied | StepEnded | UndoReplied | TimerFired | MessageArrived | UndoRequested | VerbGiven
+Entry = (
+    Started
+    | Replied
+    | StepEnded
+    | UndoReplied
+    | TimerFired
+    | MessageArrived
+    | UndoRequested
+    | SettleRequested
+    | VerbGiven
+)
 
 _NAMES: dict[type, str] = {
     Started: "started",
@@ -104,6 +123,7 @@ _NAMES: dict[type, str] = {
     TimerFired: "timer",
     MessageArrived: "message",
     UndoRequested: "undo_requested",
+    SettleRequested: "settle_requested",
     VerbGiven: "verb",
 }
 _CLASSES: dict[str, Any] = {name: cls for cls, name in _NAMES.items()}

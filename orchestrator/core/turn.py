@@ -13,6 +13,7 @@ from orchestrator.core.entries import (
     Entry,
     MessageArrived,
     Replied,
+    SettleRequested,
     Started,
     StepEnded,
     TimerFired,
@@ -161,7 +162,7 @@ class LiveSaga:
 
     def _apply(self, entry: Entry) -> str | None:
         """Make ready what the entry wakes. None, or why it is ignored."""
-        if self._st.status in TERMINAL and not isinstance(entry, UndoRequested):
+        if self._st.status in TERMINAL and not isinstance(entry, UndoRequested | SettleRequested):
             return "the saga has ended"
         match entry:
             case Replied():
@@ -180,6 +181,8 @@ class LiveSaga:
                 return self._verb_given(entry)
             case UndoRequested():
                 return self._ending.undo_requested(entry)
+            case SettleRequested():
+                return self._ending.settle_requested()
 
     def _started(self, entry: Started) -> str | None:
         st = self._st
@@ -238,9 +241,9 @@ class LiveSaga:
             case "cancel":
                 return ending.cancel()
             case "terminate":
-                ending.terminate()
+                ending.terminate(entry.note)
             case "fail":
-                ending.give_up()
+                ending.give_up(entry.note)
             case "retry" | "skip":
                 return self._resolve(entry)
         return None

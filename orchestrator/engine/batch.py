@@ -35,6 +35,7 @@ class ShardWrites:
     letters: list[mail.Letter] = field(default_factory=list)
     ignored: dict[str, tuple[int, str]] = field(default_factory=dict)
     outcomes: list[tuple[int, str]] = field(default_factory=list)
+    at_work: int = 0  # how many more sagas are at work with this batch
     unseen_ends: list[int] = field(default_factory=list)  # saga_no: ended by force, without a turn
     steps: list[tuple[str, StartStep]] = field(default_factory=list)  # after the commit: saga id, what
     wakes: dict[int, tuple[str, int | None]] = field(default_factory=dict)  # after the commit: saga_no -> id, due
@@ -43,6 +44,14 @@ class ShardWrites:
         """Two changes of one saga in a batch become one."""
         earlier = self.moves.get(move.saga_no)
         self.moves[move.saga_no] = move if earlier is None else earlier.then(move)
+
+    def take_kept(self, saga_id: str) -> list[mail.Waiting]:
+        """What this batch was to keep for a saga, which begins now."""
+        if not self.kept:
+            return []
+        taken = [message for message in self.kept if message.saga_id == saga_id]
+        self.kept = [message for message in self.kept if message.saga_id != saga_id]
+        return taken
 
     def ignore(self, reason: str, saga_id: str) -> None:
         count, _ = self.ignored.get(reason, (0, ""))
@@ -55,6 +64,7 @@ class Batch:
 
     shards: dict[int, ShardWrites] = field(default_factory=dict)
     turns: int = 0
+    bytes: int = 0  # of the messages that were read for it, and of journal and outbox
 
     def of(self, shard: int) -> ShardWrites:
         writes = self.shards.get(shard)

@@ -51,6 +51,11 @@ class Cache:
             self._residents.move_to_end(saga_id)
         return resident
 
+    def row_of(self, saga_id: str) -> sagas.SagaRow | None:
+        """Who a saga is, if it is in memory: nobody has used it."""
+        resident = self._residents.get(saga_id)
+        return None if resident is None else resident.row
+
     def interrupt(self, saga_id: str) -> None:
         """From the watchdog's thread: the turn that runs ends in Blocked, whatever the saga's code does."""
         resident = self._residents.get(saga_id)

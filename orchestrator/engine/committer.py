@@ -5,11 +5,13 @@ breaks is the main loop's to deal with: then it is not known whether the COMMIT 
 """
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
 import psycopg
 
+from orchestrator import limits
 from orchestrator.engine import batch as batches
 from orchestrator.engine import fence
 from orchestrator.engine.batch import Batch
@@ -17,6 +19,7 @@ from orchestrator.engine.cache import Cache
 from orchestrator.engine.ownership import Ownership
 from orchestrator.engine.poison import POISON_CLASSES, Watchdog, singly
 from orchestrator.engine.processing import Known, Processing, Work
+from orchestrator.engine.slow_turns import SlowTurns
 from orchestrator.engine.topology import Topology
 
 log = logging.getLogger("orchestrator.engine.committer")
@@ -35,29 +38,44 @@ class Committer:
         topology: Topology,
         watchdog: Watchdog,
         committed: Callable[[Batch], None],
+        note: Callable[[psycopg.Connection[Any], list[Work]], None],
         *,
         spans: bool,
     ) -> None:
+        """`note` is told whose turns come before they run."""
         self._processing, self._cache, self._own, self._topology = processing, cache, own, topology
-        self._watchdog, self._committed, self._spans = watchdog, committed, spans
+        self._watchdog, self._committed, self._note, self._spans = watchdog, committed, note, spans
+        self._slow_turns = SlowTurns(cache)
 
-    def commit(self, connection: psycopg.Connection[Any], work: list[Work], known: Known) -> None:
-        for again in range(STARTS_SEEN_MAX):
+    def commit(self, connection: psycopg.Connection[Any], work: list[Work]) -> None:
+        """All of it, in one transaction if it is not too large."""
+        refused = 0
+        while work:
+            self._note(connection, work)
+            known = self._processing.prepare(connection, work)
             try:
-                self._process_and_write(connection, work, known)
-                break
+                written = self._process_and_write(connection, work, known)
             except psycopg.errors.UniqueViolation as error:
                 # A start came through Kafka before its caller's COMMIT was visible here: now it is, read again.
-                if error.diag.constraint_name != "sagas_id_key" or again == STARTS_SEEN_MAX - 1:
+                refused += 1
+                if error.diag.constraint_name != "sagas_id_key" or refused == STARTS_SEEN_MAX:
                     raise
                 self._forget(work)
-                known = self._processing.prepare(connection, work)
+            else:
+                work = work[written:]
 
-    def _process_and_write(self, connection: psycopg.Connection[Any], work: list[Work], known: Known) -> None:
-        batch = Batch()
+    def _process_and_write(self, connection: psycopg.Connection[Any], work: list[Work], known: Known) -> int:
+        """One transaction; how many of the items are through."""
+        batch, written = Batch(), 0
         for one in work:
+            began_s = time.perf_counter()
             with self._watchdog.turn(one.saga_id or ""):
                 self._processing.process(batch, one, known, connection)
+            self._slow_turns.took(one.saga_id, time.perf_counter() - began_s)
+            written += 1
+            if batch.bytes >= limits.BATCH_BYTES_MAX:
+                break
+        work = work[:written]
         try:
             self._write(connection, batch)
         except psycopg.Error as error:
@@ -71,6 +89,7 @@ class Committer:
                 lambda one: self._commit_one(connection, one),
                 lambda one, refusal: self._isolate(connection, one, refusal),
             )
+        return written
 
     def _forget(self, work: list[Work]) -> None:
         """Their coroutines are ahead of the journal: the next look replays them."""

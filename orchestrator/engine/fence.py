@@ -22,9 +22,9 @@ FENCE: LiteralString = "SELECT amends.fence(%s::int[], %s::bigint[], %s::uuid[],
 _CLAIM: LiteralString = """
     UPDATE amends.shards AS s
     SET epoch = s.epoch + 1, owner = %(owner)s, worker = %(worker)s, claimed_at = clock_timestamp()
-    FROM (SELECT probing, worker FROM amends.shards WHERE shard = %(shard)s) AS before
+    FROM (SELECT probing, probing_again, worker FROM amends.shards WHERE shard = %(shard)s) AS before
     WHERE s.shard = %(shard)s AND s.epoch = %(epoch)s
-    RETURNING s.epoch, s.batch_no, s.next_offset, s.topic_id, before.probing,
+    RETURNING s.epoch, s.batch_no, s.next_offset, s.topic_id, before.probing, before.probing_again,
         coalesce(before.worker <> %(worker)s, false),
         (extract(epoch FROM s.claimed_at) * 1000000)::bigint
 """
@@ -37,7 +37,7 @@ _SET_TOPIC: LiteralString = """
     WHERE shard = %s AND epoch = %s AND owner = %s
 """
 _SET_PROBING: LiteralString = """
-    UPDATE amends.shards SET probing = %s::text[]
+    UPDATE amends.shards SET probing = %s::text[], probing_again = %s
     WHERE shard = %s AND epoch = %s AND owner = %s
 """
 _OWNERS: LiteralString = "SELECT shard, epoch, worker FROM amends.shards ORDER BY shard"
@@ -65,6 +65,7 @@ class Hold:
     topic_id: str | None
     claimed_us: int
     probing: tuple[str, ...] = ()
+    probing_again: bool = False
     unclean: bool = False  # somebody before us did not give it back: its last turn may have been its death
 
 
@@ -105,8 +106,9 @@ def claim(connection: psycopg.Connection[Any], shard: int, epoch: int, worker: U
         return None
     if row is None:
         return None
-    new_epoch, batch_no, next_offset, topic_id, probing, unclean, claimed_us = row
-    return Hold(shard, new_epoch, owner, batch_no, next_offset, topic_id, claimed_us, tuple(probing or ()), unclean)
+    new_epoch, batch_no, next_offset, topic_id, probing, again, unclean, claimed_us = row
+    noted = tuple(probing or ())
+    return Hold(shard, new_epoch, owner, batch_no, next_offset, topic_id, claimed_us, noted, again, unclean)
 
 
 def release(connection: psycopg.Connection[Any], hold: Hold) -> None:
@@ -124,12 +126,14 @@ def set_topic(connection: psycopg.Connection[Any], hold: Hold, topic_id: str, ne
     hold.topic_id, hold.next_offset = topic_id, next_offset
 
 
-def set_probing(connection: psycopg.Connection[Any], hold: Hold, saga_ids: Sequence[str]) -> None:
-    """Committed before these sagas' turns: whoever finds it after a death knows whose turns they were."""
+def set_probing(connection: psycopg.Connection[Any], hold: Hold, saga_ids: Sequence[str], *, again: bool) -> None:
+    """Committed before these sagas' turns: whoever finds it after a death knows whose turns they were. `again`: for
+    the second time, an owner before was lost with them.
+    """
     failpoint("engine.probing.before")
-    connection.execute(_SET_PROBING, (list(saga_ids), hold.shard, hold.epoch, hold.owner))
+    connection.execute(_SET_PROBING, (list(saga_ids), again, hold.shard, hold.epoch, hold.owner))
     failpoint("engine.probing.after")
-    hold.probing = tuple(saga_ids)
+    hold.probing, hold.probing_again = tuple(saga_ids), again
 
 
 def owners(connection: psycopg.Connection[Any]) -> list[Owner]:

@@ -1,10 +1,10 @@
 """What came from Kafka, read: an envelope becomes an entry, a start, or something that can't be delivered."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from orchestrator.canonical import input_hash
-from orchestrator.core.entries import Entry, Replied, UndoReplied, UndoRequested
+from orchestrator.core.entries import Entry, Replied, SettleRequested, UndoReplied, UndoRequested
 from orchestrator.core.ids import OperationKey
 from orchestrator.engine import mail, sagas
 from orchestrator.errors import PayloadError
@@ -34,17 +34,16 @@ class AnswerCame:
     operation_key: str
     nonce: str | None
     entry: Entry
-    conflict: Problem | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class UndoCame:
-    """A parent takes this saga back."""
+class ParentCame:
+    """A parent takes this saga back, or says that it never will."""
 
     saga_id: str
     operation_key: str
     nonce: str | None
-    entry: UndoRequested
+    entry: UndoRequested | SettleRequested
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class Dead:
     error: str
 
 
-Came = StartCame | MessageCame | AnswerCame | UndoCame | Dead
+Came = StartCame | MessageCame | AnswerCame | ParentCame | Dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ class Item:
                 return row.id
             case MessageCame(message):
                 return message.saga_id
-            case AnswerCame() | UndoCame():
+            case AnswerCame() | ParentCame():
                 return self.came.saga_id
             case Dead():
                 return None
@@ -92,11 +91,11 @@ def read(message: Envelope | Unreadable, at_us: int) -> Came:
 def _read(m: Envelope, at_us: int) -> Came:
     match m.kind:
         case "reply":
-            return _answer(m, _reply_entry(m, at_us), _conflict(m))
+            return _answer(m, _reply_entry(m, at_us))
         case "undone":
-            return _answer(m, _undone_entry(m, at_us), None)
+            return _answer(m, _undone_entry(m, at_us))
         case "child_ended":
-            return _answer(m, _child_entry(m, at_us), None)
+            return _answer(m, _child_entry(m, at_us))
         case "start":
             return StartCame(_start_row(m))
         case "message":
@@ -105,13 +104,16 @@ def _read(m: Envelope, at_us: int) -> Came:
         case "child_undo":
             key, reply_to = _required(m.operation_key, "operation_key"), _required(m.reply_to, "reply_to")
             entry = UndoRequested(at_us=at_us, key=key, attempt=m.attempt, reply_to=reply_to)
-            return UndoCame(_saga_id(m), key, m.nonce, entry)
+            return ParentCame(_saga_id(m), key, m.nonce, entry)
+        case "child_settle":
+            key = _required(m.operation_key, "operation_key")
+            return ParentCame(_saga_id(m), key, m.nonce, SettleRequested(at_us=at_us, key=key))
     return Dead(f"a message of kind {m.kind!r} is not for sagas")
 
 
-def _answer(m: Envelope, entry: Entry, conflict: Problem | None) -> AnswerCame:
+def _answer(m: Envelope, entry: Entry) -> AnswerCame:
     key = _required(m.operation_key, "operation_key")
-    return AnswerCame(_saga_id(m), OperationKey.parse(key).saga_uid, key, m.nonce, entry, conflict)
+    return AnswerCame(_saga_id(m), OperationKey.parse(key).saga_uid, key, m.nonce, entry)
 
 
 def _reply_entry(m: Envelope, at_us: int) -> Replied:
@@ -119,16 +121,9 @@ def _reply_entry(m: Envelope, at_us: int) -> Replied:
     if m.outcome == "succeeded":
         return Replied(at_us=at_us, seq=seq, attempt=m.attempt, outcome="succeeded", body=avro.decode(m.payload))
     problem = control.ProblemRecord.decode(m.payload).problem
-    outcome: Literal["failed", "retry"] = "retry" if m.outcome == "retry" else "failed"
     if m.outcome not in ("retry", "failed", "conflict"):
         raise ValueError(f"a reply can't have the outcome {m.outcome!r}")
-    return Replied(at_us=at_us, seq=seq, attempt=m.attempt, outcome=outcome, problem=problem)
-
-
-def _conflict(m: Envelope) -> Problem | None:
-    if m.outcome != "conflict":
-        return None
-    return control.ProblemRecord.decode(m.payload).problem
+    return Replied(at_us=at_us, seq=seq, attempt=m.attempt, outcome=cast("Any", m.outcome), problem=problem)
 
 
 def _undone_entry(m: Envelope, at_us: int) -> UndoReplied:

@@ -24,7 +24,7 @@ log = logging.getLogger("orchestrator.engine.intake")
 POLL_S = 0.02
 POLL_MAX = 2_000
 RETRY_S = 0.5
-LOW_WATER = limits.INBOUND_QUEUE_MAX // 2
+LOW_WATER = 0.5  # of a queue that was full, before it is filled again
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,8 @@ class Intake:
         self._arrived: deque[Arrived] = deque()
         self._news: deque[OutOfRange] = deque()
         self._epochs: dict[int, int] = {}
+        self._arrived_bytes = 0  # all that ever arrived, counted by the thread; `_taken_bytes` by the main loop
+        self._taken_bytes = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="amends-intake", daemon=True)
 
@@ -93,14 +95,32 @@ class Intake:
 
         self._orders.put(order)
 
-    def take(self, count: int) -> list[Arrived]:
-        """Up to `count` messages, in the order of each shard."""
-        arrived = self._arrived
-        return [arrived.popleft() for _ in range(min(count, len(arrived)))]
-
-    def put_back(self, messages: list[Arrived]) -> None:
-        """They were not committed and are still ours: the next cycle takes them again."""
-        self._arrived.extendleft(reversed(messages))
+    def take(self) -> list[Arrived]:
+        """What one batch may hold, in the order of each shard. A saga that has had its share of turns closes its shard
+        for this batch: what lies behind can't be committed before it.
+        """
+        arrived, taken, left = self._arrived, list[Arrived](), list[Arrived]()
+        turns: dict[str | None, int] = {}
+        closed: set[int] = set()
+        size_bytes = 0
+        # `left` is as long as the queue at most: the thread adds to its other end.
+        for _ in range(len(arrived)):
+            if len(taken) >= limits.BATCH_TURNS_MAX or size_bytes >= limits.BATCH_BYTES_MAX:
+                break
+            one = arrived.popleft()
+            shard = one.message.partition
+            saga_id = None if isinstance(one.message, Unreadable) else one.message.saga_id
+            if shard not in closed:
+                count = turns[saga_id] = turns.get(saga_id, 0) + 1
+                if saga_id is None or count <= limits.BATCH_TURNS_PER_SAGA_MAX:
+                    taken.append(one)
+                    size_bytes += len(one.message.payload or b"")
+                    continue
+                closed.add(shard)
+            left.append(one)
+        arrived.extendleft(reversed(left))
+        self._taken_bytes += size_bytes
+        return taken
 
     def news(self) -> list[OutOfRange]:
         news = self._news
@@ -130,9 +150,9 @@ class Intake:
     def _read(self, consumer: ShardConsumer) -> None:
         while not self._stop.is_set():
             self._carry_out_orders(consumer)
-            if len(self._arrived) > limits.INBOUND_QUEUE_MAX:
+            if self._filled() > 1:
                 # Back-pressure: librdkafka's own bounded queue fills, and the broker keeps the rest.
-                while len(self._arrived) > LOW_WATER and not self._stop.is_set() and self._orders.empty():
+                while self._filled() > LOW_WATER and not self._stop.is_set() and self._orders.empty():
                     time.sleep(0.005)
                 continue
             try:
@@ -147,8 +167,14 @@ class Intake:
                 continue
             if messages:
                 epochs = self._epochs
+                self._arrived_bytes += sum(len(m.payload or b"") for m in messages)
                 self._arrived.extend(Arrived(epochs.get(m.partition, -1), m) for m in messages)
                 self._wake()
+
+    def _filled(self) -> float:
+        """How much of what may lie here lies here, by number or by bytes: 1 is full."""
+        waiting_bytes = self._arrived_bytes - self._taken_bytes
+        return max(len(self._arrived) / limits.INBOUND_QUEUE_MAX, waiting_bytes / limits.INBOUND_BYTES_MAX)
 
     def _carry_out_orders(self, consumer: ShardConsumer) -> None:
         while not self._orders.empty():

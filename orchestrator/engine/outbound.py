@@ -18,6 +18,7 @@ from orchestrator.core.decisions import (
     SendUndo,
     SetStatus,
     Settle,
+    SettleChild,
     SetValue,
     StartChild,
     StartSaga,
@@ -73,6 +74,8 @@ class Outbound:
                 return self._start(saga, decision)
             case UndoChild():
                 return self._undo_child(saga, decision)
+            case SettleChild():
+                return self._settle_child(saga, decision)
             case SendMessage():
                 return self._message(saga, decision)
             case Publish():
@@ -165,6 +168,17 @@ class Outbound:
             reply_to=outgoing.reply_to(self._topics.sagas, saga.shard),
             nonce=nonce_of(self._secret, key),
             traceparent=undo_traceparent(saga, undo.seq),
+        )
+
+    def _settle_child(self, saga: SagaRow, settle: SettleChild) -> Row:
+        key = saga.identity.key(settle.seq)
+        return outgoing.child_settle_row(
+            topic=self._topics.sagas,
+            shard=self.shard_of(settle.id),
+            child_id=settle.id,
+            operation_key=key,
+            nonce=nonce_of(self._secret, key),
+            traceparent=saga.traceparent,
         )
 
     def child_ended(self, child: SagaRow, finish: Finish) -> Row:

@@ -38,7 +38,7 @@ class Ownership:
     wakeups: Wakeups
     watermarks: Watermarks
     topic_id: Callable[[], str]
-    claimed: Callable[[fence.Hold], None]
+    claimed: Callable[[psycopg.Connection[Any], fence.Hold], None]
     recover: Callable[[psycopg.Connection[Any], fence.Hold, str, int], None]
     holds: dict[int, fence.Hold] = field(default_factory=dict)
     to_load: list[str] = field(default_factory=list)  # sagas with local steps under way, of shards just claimed
@@ -103,7 +103,7 @@ class Ownership:
         elif hold.topic_id != topic_id:
             self.recover(connection, hold, topic_id, hold.next_offset if hold.topic_id == RESTORED else 0)
         self.holds[shard] = hold
-        self.claimed(hold)
+        self.claimed(connection, hold)
         self.watermarks.forget(shard)
         for saga_no, saga_id, wake_us in journal.wakes(connection, shard):
             if wake_us == journal.LOAD_NOW_US:

@@ -1,9 +1,11 @@
 """Who killed the owner before us? (B4) A turn inside a C call can't be interrupted, it takes its process with it.
 
 After an unclean end the new owner notes, for a while, whose turns it is about to run, before it runs them. If it dies
-as well, its successor finds the note: the sagas on it run alone from then on, each noted by itself; and a saga that
-is found noted alone is quarantined. The note goes with the commit of those turns, so that a process which is killed
-from outside hardly ever leaves one. One bad saga costs three processes at most, however large the batches are.
+as well, its successor finds the note: the sagas on it run alone from then on, each noted by itself, as one that was
+noted before; and a saga that is found so is quarantined. It takes two witnesses, because an owner that is gone may just
+have lost its sessions, or was killed from outside, right behind a note of somebody innocent. The note goes with the
+commit of those turns, so that such a one is rare. One bad saga costs three processes at most, however
+large the batches are.
 """
 
 import time
@@ -36,7 +38,7 @@ class Probing:
         """Look at what the owner before has left."""
         if not hold.unclean:
             return  # Given back; or ours before, and we have only lost a session: no turn has killed us.
-        if len(hold.probing) == 1:
+        if hold.probing_again:
             self.condemned.update(hold.probing)
         self._shards[hold.shard] = _Watch(time.monotonic() + PROBE_S, frozenset(hold.probing))
 
@@ -65,5 +67,6 @@ class Probing:
                 del self._shards[shard]
                 continue
             ids = sorted({one.saga_id for one in portion if one.shard == shard and one.saga_id} - self.condemned)
-            if ids and tuple(ids) != hold.probing:
-                fence.set_probing(connection, hold, ids)
+            again = len(ids) == 1 and ids[0] in watch.suspects
+            if ids and (tuple(ids), again) != (hold.probing, hold.probing_again):
+                fence.set_probing(connection, hold, ids, again=again)

@@ -1,29 +1,33 @@
 """The items of one cycle, each to its saga: a table of what to do with whom, between intake and turns."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 import psycopg
 
 from orchestrator.core.blocked import Blocked
-from orchestrator.core.decisions import Timer
-from orchestrator.core.entries import StepEnded, TimerFired, VerbGiven
+from orchestrator.core.decisions import Finish, Timer
+from orchestrator.core.ending import UNDONE_BEFORE_IT_BEGAN, terminated
+from orchestrator.core.entries import SettleRequested, StepEnded, TimerFired, VerbGiven
+from orchestrator.core.lifecycle import refusal
 from orchestrator.core.registry import Registry
 from orchestrator.core.replay import replay
 from orchestrator.core.turn import LiveSaga
 from orchestrator.engine import journal, mail, sagas
+from orchestrator.engine.admission import Admitted
 from orchestrator.engine.batch import Batch
 from orchestrator.engine.cache import Cache, Resident, unknown_type
-from orchestrator.engine.inbound import AnswerCame, Dead, Item, MessageCame, StartCame, UndoCame
+from orchestrator.engine.inbound import AnswerCame, Dead, Item, MessageCame, ParentCame, StartCame
 from orchestrator.engine.outbound import Outbound
+from orchestrator.engine.replay_sample import Mismatch
 from orchestrator.engine.steps import StepEnd
 from orchestrator.engine.turns import Start, Turns
 from orchestrator.engine.verbs import Verb
 from orchestrator.engine.wakeups import DueTimer, Wakeup
 from orchestrator.problems import Problem
 
-Work = Item | StepEnd | DueTimer | Verb
+Work = Item | StepEnd | DueTimer | Verb | Admitted | Mismatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class Known:
 
     waiting: dict[str, list[mail.Waiting]]
     numbers: dict[str, int]
+    finishes: dict[str, Finish] = field(default_factory=dict)  # of children that are over and whose start came again
 
 
 class Processing:
@@ -47,15 +52,23 @@ class Processing:
         """One look at the database for all items: sagas into memory, mailboxes, numbers for new rows."""
         listed = list(work)
         ids = {w.saga_id for w in listed if w.saga_id is not None}
-        undone = frozenset(w.came.saga_id for w in listed if isinstance(w, Item) and isinstance(w.came, UndoCame))
+        undone = frozenset(w.came.saga_id for w in listed if isinstance(w, Item) and isinstance(w.came, ParentCame))
         self._reload_ended(undone)
         self._cache.load(connection, ids, undone=undone)
         starts = sorted({w.came.row.id for w in listed if isinstance(w, Item) and isinstance(w.came, StartCame)})
         new = [saga_id for saga_id in starts if self._cache.get(saga_id) is None]
+        begins = starts + [w.saga_id for w in listed if isinstance(w, Admitted)]
         return Known(
-            waiting=mail.waiting(connection, starts) if starts else {},
+            waiting=mail.waiting(connection, begins) if begins else {},
             numbers=dict(zip(new, sagas.numbers(connection, len(new)), strict=True)) if new else {},
+            finishes=self._finishes(connection, listed),
         )
+
+    def _finishes(self, connection: psycopg.Connection[Any], work: list[Work | Wakeup]) -> dict[str, Finish]:
+        starts = [w.came.row for w in work if isinstance(w, Item) and isinstance(w.came, StartCame)]
+        known = [self._cache.get(row.id) for row in starts if row.parent_key is not None]
+        ended = [one.row.saga_no for one in known if one is not None and one.status in sagas.ENDED]
+        return sagas.finishes(connection, ended) if ended else {}
 
     def _reload_ended(self, undone: frozenset[str]) -> None:
         """A child that is over may be in memory as a row only: its undo needs the replayed stack."""
@@ -71,12 +84,17 @@ class Processing:
                 self._item(batch, work, known)
                 writes = batch.of(work.shard)
                 writes.next_offset = max(writes.next_offset or 0, work.offset + 1)
+                batch.bytes += len(work.raw.payload or b"")
             case StepEnd():
                 self._step(batch, work)
             case DueTimer():
                 self._timer(batch, work)
             case Verb():
                 self._verb(batch, work, connection)
+            case Admitted():
+                self._turns.admitted(batch, work, known.waiting.pop(work.saga_id, []))
+            case Mismatch():
+                self._mismatch(batch, work)
 
     def _item(self, batch: Batch, item: Item, known: Known) -> None:
         match item.came:
@@ -86,13 +104,13 @@ class Processing:
                 number = known.numbers.get(row.id, 0)
                 start = Start(replace(row, saga_no=number) if number else row)
                 letter = mail.letter(item.raw, "")
-                self._turns.start(batch, start, known.waiting.pop(row.id, []), letter)
+                self._turns.start(batch, start, known.waiting.pop(row.id, []), letter, known.finishes.get(row.id))
             case MessageCame(message):
                 self._turns.message(batch, item.shard, message, mail.letter(item.raw, ""))
             case AnswerCame():
                 self._answer(batch, item.shard, item.came)
-            case UndoCame():
-                self._undo(batch, item.shard, item.came)
+            case ParentCame():
+                self._parent(batch, item.shard, item.came)
 
     def _answer(self, batch: Batch, shard: int, answer: AnswerCame) -> None:
         resident = self._cache.get(answer.saga_id)
@@ -100,20 +118,22 @@ class Processing:
             batch.of(shard).ignore("forged: the answer's nonce is not ours", answer.saga_id)
         elif resident is None or resident.row.uid != answer.uid:
             batch.of(shard).ignore("answer for a saga that is not here", answer.saga_id)
-        elif answer.conflict is not None and resident.live is not None:
-            self._turns.block(batch, resident, _conflicted(answer), answer.entry)
         else:
             self._turns.feed(batch, resident, answer.entry)
 
-    def _undo(self, batch: Batch, shard: int, undo: UndoCame) -> None:
-        resident = self._cache.get(undo.saga_id)
-        if not self._outbound.genuine(undo.operation_key, undo.nonce):
-            batch.of(shard).ignore("forged: the undo's nonce is not ours", undo.saga_id)
-        elif resident is None or resident.status == "queued" or resident.row.parent_key != undo.operation_key:
+    def _parent(self, batch: Batch, shard: int, word: ParentCame) -> None:
+        resident = self._cache.get(word.saga_id)
+        if not self._outbound.genuine(word.operation_key, word.nonce):
+            batch.of(shard).ignore("forged: the parent's nonce is not ours", word.saga_id)
+        elif resident is None or resident.status == "queued" or resident.row.parent_key != word.operation_key:
             # The start was sent before it in the same partition, so it was refused: the child never was.
-            batch.of(shard).ignore("undo of a child that is not here", undo.saga_id)
+            batch.of(shard).ignore("a parent's word to a child that is not here", word.saga_id)
+        elif resident.trouble is not None and isinstance(word.entry, SettleRequested):
+            # Its code has changed since it ended well. Nobody needs it any more, so that is nobody's trouble; what its
+            # participants remember goes at their horizon.
+            batch.of(shard).ignore("a child was let go that can't be replayed", word.saga_id)
         else:
-            self._turns.feed(batch, resident, undo.entry)
+            self._turns.feed(batch, resident, word.entry)
 
     def _step(self, batch: Batch, end: StepEnd) -> None:
         resident = self._cache.get(end.saga_id)
@@ -129,6 +149,12 @@ class Processing:
         resident = self._cache.get(due.saga_id)
         if resident is not None and resident.live is not None:
             self._turns.feed(batch, resident, TimerFired(at_us=self._now_us(), timer=due.timer))
+
+    def _mismatch(self, batch: Batch, found: Mismatch) -> None:
+        resident = self._cache.get(found.saga_id)
+        if resident is not None and resident.row.saga_no == found.saga_no and resident.status in sagas.OPEN:
+            resident.trouble = None
+            self._turns.block(batch, resident, found.problem, None)
 
     def timers(self, wakeup: Wakeup) -> tuple[Timer, ...]:
         """The timers that the saga has set."""
@@ -161,7 +187,7 @@ class Processing:
         elif verb.verb == "terminate" and resident.live is None and resident.status not in sagas.ENDED:
             outcome = self._terminate_dark(batch, resident, verb)
         elif resident.status == "queued":
-            return
+            outcome = self._end_queued(batch, resident, verb)
         else:
             entry = VerbGiven(at_us=self._now_us(), verb=cast("Any", verb.verb), note=verb.note)
             outcome = self._turns.feed(batch, resident, entry)
@@ -187,20 +213,14 @@ class Processing:
 
     def _terminate_dark(self, batch: Batch, resident: Resident, verb: Verb) -> str:
         """Terminate a saga that can't be replayed or has not begun: nobody can say what it left undone."""
-        problem = Problem(kind="error", type="Terminated", text=verb.note)
+        problem = terminated(verb.note)
         left = ("unknown: the saga could not be replayed",) if resident.status == "blocked" else ()
-        self._turns.end_dark(batch, resident, problem, left)
+        self._turns.end_dark(batch, resident, Finish(status="terminated", problem=problem, left_undone=left))
         return "done"
 
-
-def _conflicted(answer: AnswerCame) -> Problem:
-    detail = answer.conflict.text if answer.conflict else ""
-    return Problem(
-        kind="error",
-        type="Conflict",
-        text=(
-            f"operation {answer.operation_key}: the participant has another command under this key. Was the code "
-            f"changed under a running saga, or a backup restored? {detail} Compare `amends show {answer.saga_id}` with "
-            f"the participant's inbox"
-        ),
-    )
+    def _end_queued(self, batch: Batch, resident: Resident, verb: Verb) -> str:
+        """A verb other than terminate for a saga that has not begun: it can be cancelled, and nothing else."""
+        if (reason := refusal("queued", cast("Any", verb.verb))) is not None:
+            return f"refused: {reason}"
+        self._turns.end_dark(batch, resident, Finish(status="cancelled", problem=UNDONE_BEFORE_IT_BEGAN))
+        return "done"

@@ -10,6 +10,7 @@ from typing import Any, LiteralString
 
 import psycopg
 
+from orchestrator.core.decisions import Finish
 from orchestrator.core.ids import SagaIdentity
 from orchestrator.problems import Problem
 
@@ -44,6 +45,10 @@ INSERT: LiteralString = """
 """
 _ENDS: LiteralString = """
     SELECT saga_no, (extract(epoch FROM ended_at) * 1000000)::bigint, problem FROM amends.sagas
+    WHERE saga_no = ANY (%s) AND ended_at IS NOT NULL
+"""
+_FINISHES: LiteralString = """
+    SELECT id, status, result, problem, left_undone FROM amends.sagas
     WHERE saga_no = ANY (%s) AND ended_at IS NOT NULL
 """
 MOVE: LiteralString = (
@@ -135,6 +140,19 @@ def ends(connection: psycopg.Connection[Any], saga_nos: list[int]) -> dict[int, 
         told = json.loads(problem) if problem else {}
         found[saga_no] = End(at_us, str(told.get("type", "")), str(told.get("text", "")))
     return found
+
+
+def finishes(connection: psycopg.Connection[Any], saga_nos: list[int]) -> dict[str, Finish]:
+    """How these sagas ended, by id; those that have not ended are missing."""
+    return {
+        saga_id: Finish(
+            status=status,
+            result=None if result is None else json.loads(result),
+            problem=None if problem is None else Problem.from_json(json.loads(problem)),
+            left_undone=tuple(left_undone),
+        )
+        for saga_id, status, result, problem, left_undone in connection.execute(_FINISHES, (saga_nos,))
+    }
 
 
 def open_in(connection: psycopg.Connection[Any], shard: int, after: int, limit: int) -> list[SagaRow]:

@@ -11,11 +11,12 @@ from typing import Any
 
 from orchestrator.core.blocked import Blocked, TurnTooLong
 from orchestrator.core.decisions import Decision, Finish, SetStatus, SetValue, StartStep, Turn
-from orchestrator.core.entries import Entry, MessageArrived, Started
+from orchestrator.core.entries import Entry, MessageArrived, Replied, Started
 from orchestrator.core.registry import Registry
 from orchestrator.core.replay import journal_body
 from orchestrator.core.turn import Ignored, LiveSaga
 from orchestrator.engine import journal, mail, sagas
+from orchestrator.engine.admission import AT_WORK, Admission, Admitted
 from orchestrator.engine.batch import Batch, ShardWrites
 from orchestrator.engine.cache import Cache, Resident, unknown_type
 from orchestrator.engine.journal import dumps
@@ -35,22 +36,40 @@ class Start:
 class Turns:
     """Feeds entries and collects what was decided. One instance a worker; `batch` changes with each cycle."""
 
-    def __init__(self, registry: Registry, cache: Cache, outbound: Outbound, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        cache: Cache,
+        outbound: Outbound,
+        now_us: Callable[[], int],
+        admission: Admission | None = None,
+    ) -> None:
         self._registry, self._cache, self._outbound, self._now_us = registry, cache, outbound, now_us
+        self._admission = admission or Admission()
         self._ended: list[str] = []
         self.condemned: set[str] = set()  # ids of sagas whose turn has killed two processes
 
     def take_ended(self) -> list[str]:
-        """Ids of sagas that came to their end (or were blocked) since the last call; after the commit they can leave
-        memory.
+        """Ids of sagas that came to their end since the last call (or were blocked, or stay queued); after the commit
+        they can leave memory.
         """
         ended, self._ended = self._ended, []
         return ended
 
     # --- starts and messages
 
-    def start(self, batch: Batch, start: Start, waiting: list[mail.Waiting], dead: mail.Letter) -> None:
-        """A start message: make the row if it is not there, run the first turn, deliver what lay in the mailbox."""
+    def start(
+        self,
+        batch: Batch,
+        start: Start,
+        waiting: list[mail.Waiting],
+        dead: mail.Letter,
+        finish: Finish | None = None,
+    ) -> None:
+        """A start message: make the row if it is not there, run the first turn, deliver what lay in the mailbox.
+
+        `finish` is the end of a child that is over: its parent starts it again because it has not heard of that.
+        """
         writes, row = batch.of(start.row.shard), start.row
         resident = self._cache.get(row.id)
         if resident is None:
@@ -61,9 +80,28 @@ class Turns:
             self._refuse_start(writes, row, dead)
             return
         elif resident.status != "queued":
+            if finish is not None:
+                writes.outbox.append(self._outbound.child_ended(resident.row, finish))
             writes.ignore("start of a saga that has begun", row.id)
             return
-        self.begin(batch, resident, waiting)
+        if row.parent_key is not None or self._admission.admits(row.shard, writes.at_work):
+            self.begin(batch, resident, waiting)
+        else:
+            self._turn_away(resident)
+
+    def admitted(self, batch: Batch, admitted: Admitted, waiting: list[mail.Waiting]) -> None:
+        """A queued saga for which there was room a moment ago."""
+        resident = self._cache.get(admitted.saga_id)
+        if resident is None or resident.status != "queued":
+            return  # Its start came meanwhile, or somebody ended it.
+        if self._admission.has_room(admitted.shard, batch.of(admitted.shard).at_work):
+            self.begin(batch, resident, waiting)
+        else:
+            self._turn_away(resident)
+
+    def _turn_away(self, resident: Resident) -> None:
+        self._admission.turned_away(resident.row.shard, resident.row.saga_no)
+        self._ended.append(resident.row.id)
 
     def begin(self, batch: Batch, resident: Resident, waiting: list[mail.Waiting]) -> None:
         """The first turn of a queued saga."""
@@ -80,7 +118,7 @@ class Turns:
         self.feed(batch, resident, entry)
         if waiting:
             writes.delivered.append(row.id)
-        for message in waiting:
+        for message in waiting + writes.take_kept(row.id):
             self.feed(batch, resident, arrival(message, self._now_us()))
 
     def message(self, batch: Batch, shard: int, message: mail.Waiting, dead: mail.Letter) -> None:
@@ -130,20 +168,21 @@ class Turns:
             writes.wakes.setdefault(row.saga_no, (row.id, self._next_wake(resident.live)))
             return f"refused: {outcome.reason}"
         batch.turns += 1
-        self._record(writes, resident, resident.live, entry, outcome)
+        batch.bytes += self._record(writes, resident, resident.live, entry, outcome)
         return "done"
 
     def _condemnation(self, saga_id: str) -> Problem | None:
         if saga_id not in self.condemned:
             return None
         self.condemned.discard(saga_id)
-        text = "the process died in this saga's turn, and so did the one after it: is there a C call without end?"
+        text = "two processes were lost in this saga's turn, one with nothing else: is there a C call without end?"
         return Problem(kind="error", type="DeadlyTurn", text=text, effect="none")
 
     def _next_wake(self, live: LiveSaga) -> int | None:
         return None if live.next_timer is None else live.next_timer.due_us
 
-    def _record(self, writes: ShardWrites, resident: Resident, live: LiveSaga, entry: Entry, turn: Turn) -> None:
+    def _record(self, writes: ShardWrites, resident: Resident, live: LiveSaga, entry: Entry, turn: Turn) -> int:
+        """What the turn writes; how many characters and bytes that is."""
         row, pos = resident.row, live.position - 1
         finish = next((d for d in turn.decisions if isinstance(d, Finish)), None)
         try:
@@ -154,7 +193,7 @@ class Turns:
             body = dumps(journal_body(entry, turn))
         except (AmendsError, RowRefused, ValueError) as error:
             self._block(writes, resident, problem_of(error), entry)
-            return
+            return 0
         wake_us = None if turn.next_timer is None else turn.next_timer.due_us
         stored_wake = journal.LOAD_NOW_US if live.pending_steps() or live.abandoned_steps() else wake_us
         writes.turns.append(journal.Row(row.saga_no, pos, stored_wake, body))
@@ -164,6 +203,9 @@ class Turns:
             self._move(writes, resident, "running")
         for n, decision in enumerate(turn.decisions):
             self._carry_out(writes, resident, decision, pos, n)
+        if finish is None and resident.status in sagas.ENDED:
+            self._ended.append(row.id)  # It had ended, and was only told something.
+        return len(body) + sum(len(row.payload) for row in leaving)
 
     def _carry_out(self, writes: ShardWrites, resident: Resident, decision: Decision, pos: int, n: int) -> None:
         row = resident.row
@@ -189,6 +231,7 @@ class Turns:
 
     def _move(self, writes: ShardWrites, resident: Resident, after: str, **facts: Any) -> None:
         writes.move(sagas.Move(saga_no=resident.row.saga_no, before=resident.status, after=after, **facts))
+        writes.at_work += (after in AT_WORK) - (resident.status in AT_WORK)
         resident.status = after
 
     # --- blocked sagas
@@ -208,9 +251,8 @@ class Turns:
         """Quarantine from outside: a conflict, a poisonous turn, a value that Postgres refuses."""
         self._block(batch.of(resident.row.shard), resident, problem, entry)
 
-    def end_dark(self, batch: Batch, resident: Resident, problem: Problem, left_undone: tuple[str, ...]) -> None:
-        """Terminate without the function: it is blocked, or has not begun."""
-        finish = Finish(status="terminated", problem=problem, left_undone=left_undone)
+    def end_dark(self, batch: Batch, resident: Resident, finish: Finish) -> None:
+        """End it without the function: it is blocked, or has not begun."""
         writes = batch.of(resident.row.shard)
         writes.released.append(resident.row.saga_no)
         writes.unseen_ends.append(resident.row.saga_no)
@@ -222,7 +264,7 @@ class Turns:
         self, batch: Batch, resident: Resident, live: LiveSaga | None, waiting: list[mail.Waiting], held: list[Entry]
     ) -> str:
         """Go on with the code at hand: `live` was replayed with it (None: it never began, and `waiting` came before its
-        start); then feed what was held.
+        start); then feed what was held, and send again what is open: it may have been lost, or refused, meanwhile.
         """
         writes = batch.of(resident.row.shard)
         writes.released.append(resident.row.saga_no)
@@ -230,14 +272,25 @@ class Turns:
             self._move(writes, resident, "queued")
             self.begin(batch, resident, waiting)
             held = [entry for entry in held if not isinstance(entry, Started)]
+            before: tuple[Decision, ...] = ()
         else:
             resident.live = live
             self._move(writes, resident, live.status)
             writes.steps.extend((resident.row.id, step) for step in live.pending_steps())
             writes.wakes[resident.row.saga_no] = (resident.row.id, self._next_wake(live))
+            before = live.pending_sends()
         for entry in held:
-            self.feed(batch, resident, replace(entry, at_us=self._now_us()))
+            if not _is_conflict(entry):  # That is the participant's to say again, of what is true by now.
+                self.feed(batch, resident, replace(entry, at_us=self._now_us()))
+        if resident.live is not None:
+            open_still = resident.live.pending_sends()
+            again = [decision for decision in before if decision in open_still]
+            writes.outbox.extend(row for one in again for row in self._outbound.rows(resident.row, one))
         return "done" if resident.status != "blocked" else "blocked again"
+
+
+def _is_conflict(entry: Entry) -> bool:
+    return isinstance(entry, Replied) and entry.outcome == "conflict"
 
 
 def arrival(message: mail.Waiting, at_us: int) -> MessageArrived:

@@ -9,11 +9,11 @@ import psycopg
 READ_MAX = 200  # verbs a cycle
 READ_EVERY_S = 0.05
 
-# What waits for its saga to begin is left out: hundreds of those would stand before everybody else's.
+# A verb for a saga whose row is still to come waits for it, and stands before nobody else's meanwhile.
 _READ: LiteralString = """
     SELECT v.verb_no, v.saga_id, v.shard, v.verb, v.note
     FROM amends.verbs v JOIN amends.sagas s ON s.id = v.saga_id
-    WHERE v.done_at IS NULL AND v.shard = ANY (%s) AND (s.status <> 'queued' OR v.verb = 'terminate')
+    WHERE v.done_at IS NULL AND v.shard = ANY (%s)
     ORDER BY v.verb_no LIMIT %s
 """
 DONE: LiteralString = """

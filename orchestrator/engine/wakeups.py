@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from orchestrator.core.decisions import Timer
 
 PUT_OFF_US = 200_000
+STALE_MAX = 10_000  # entries of the heap that nobody waits for any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,10 @@ class Wakeups:
             return
         self._current[saga_no] = Wakeup(saga_no, saga_id, shard, due_us)
         heapq.heappush(self._heap, (due_us, saga_no))
+        if len(self._heap) > 2 * len(self._current) + STALE_MAX:
+            # Calls that were answered leave theirs behind, at a minute's distance and thousands a second.
+            self._heap = [(wakeup.due_us, wakeup.saga_no) for wakeup in self._current.values()]
+            heapq.heapify(self._heap)
 
     def forget_shard(self, shard: int) -> None:
         """The shard is not ours any more."""

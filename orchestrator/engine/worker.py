@@ -20,21 +20,24 @@ from orchestrator import limits
 from orchestrator.core import determinism
 from orchestrator.core.decisions import StartStep
 from orchestrator.core.registry import Registry
-from orchestrator.engine import inbound, verbs
+from orchestrator.engine.admission import Admission
 from orchestrator.engine.batch import Batch
 from orchestrator.engine.cache import Cache
 from orchestrator.engine.clock import DatabaseClock
 from orchestrator.engine.committer import Committer
 from orchestrator.engine.ends import Ends
+from orchestrator.engine.fence import Hold
+from orchestrator.engine.gathering import Gathering
 from orchestrator.engine.installation import Installation, Witness, connect, read_installation
-from orchestrator.engine.intake import Arrived, Intake
+from orchestrator.engine.intake import Intake
 from orchestrator.engine.outbound import Outbound
 from orchestrator.engine.ownership import Ownership
 from orchestrator.engine.patience import Patience
 from orchestrator.engine.poison import Watchdog
 from orchestrator.engine.probing import Probing
-from orchestrator.engine.processing import Processing, Work
+from orchestrator.engine.processing import Processing
 from orchestrator.engine.recovery import Recovery, notice_restore
+from orchestrator.engine.replay_sample import ReplaySample
 from orchestrator.engine.sagas import SagaRow
 from orchestrator.engine.shards import Watcher
 from orchestrator.engine.span_export import SpanExport
@@ -70,7 +73,7 @@ class Worker:
         self._id = uuid4()
         self._name = name or f"{socket.gethostname()}-{os.getpid()}"
         self._url = settings.database_url.get_secret_value()
-        self._cycles, self._verbs_read_s, self._topic_asked_s = 0, 0.0, 0.0
+        self._cycles, self._topic_asked_s = 0, 0.0
         self._spans = SpanExport(settings, lambda: connect(self._url, f"amends-spans-{self._id}"))
         self._bell = threading.Event()
         self._ends: deque[StepEnd] = deque()
@@ -79,6 +82,14 @@ class Worker:
         self._wakeups, self._watermarks = Wakeups(), Watermarks()
         self._steps = StepRunner({"default": self._url, **(databases or {})}, self._step_ended, lifespan)
         self._probing = Probing()
+        self._admission = Admission(settings.sagas_at_work_max)
+        self._sample = ReplaySample(
+            settings.replay_every_turns,
+            registry,
+            self._cache.row_of,
+            lambda: connect(self._url, f"amends-replay-{self._id}"),
+            self._bell.set,
+        )
         self._watchdog = Watchdog(self._cache.interrupt)
         self._connection: psycopg.Connection[Any] | None = None
         self._witness = Witness()
@@ -100,6 +111,7 @@ class Worker:
                 self._connection.close()
             self._watcher.stop()
             self._spans.stop()
+            self._sample.stop()
             log.info("orchestrator %s stopped after %s cycles (topic %s)", self._name, self._cycles, installation.topic)
 
     def _begin(self) -> Installation:
@@ -116,7 +128,7 @@ class Worker:
         self._outbound = Outbound(
             self._topology.topics, self._topology.partitions, installation.shards, installation.nonce_secret, now_us
         )
-        turns = Turns(self._registry, self._cache, self._outbound, now_us)
+        turns = Turns(self._registry, self._cache, self._outbound, now_us, self._admission)
         turns.condemned = self._probing.condemned
         self._turns = turns
         self._processing = Processing(self._registry, self._cache, turns, self._outbound, now_us)
@@ -136,9 +148,10 @@ class Worker:
             self._wakeups,
             self._watermarks,
             topic_id=self._topology.known_topic_id,
-            claimed=self._probing.claimed,
+            claimed=self._claimed,
             recover=self._recovery.send_again,
         )
+        self._gathering = Gathering(self._own, self._intake, self._patience, self._admission, self._sample, now_us)
         self._committer = Committer(
             self._processing,
             self._cache,
@@ -146,6 +159,7 @@ class Worker:
             self._topology,
             self._watchdog,
             self._after,
+            lambda connection, work: self._probing.note(connection, self._own.holds, work),
             spans=self._spans.is_on,
         )
         self._watcher = Watcher(
@@ -161,8 +175,13 @@ class Worker:
         self._intake.start()
         self._ends_watch.start()
         self._spans.start()
+        self._sample.start()
         log.info("orchestrator %s began: %s shards of %s", self._name, installation.shards, installation.topic)
         return installation
+
+    def _claimed(self, connection: psycopg.Connection[Any], hold: Hold) -> None:
+        self._probing.claimed(hold)
+        self._admission.claimed(connection, hold.shard, hold.claimed_us)
 
     def _backends(self) -> list[int]:
         connection = self._connection
@@ -224,10 +243,9 @@ class Worker:
         self._own.follow(connection, self._watcher.plan())
         self._hear_intake(connection)
         self._start_found_steps(connection)
-        if work := self._gather(connection):
+        if work := self._gathering.gather(connection, self._ends):
             for portion in self._probing.portions(work):
-                self._probing.note(connection, self._own.holds, portion)
-                self._committer.commit(connection, portion, self._processing.prepare(connection, portion))
+                self._committer.commit(connection, portion)
                 for one in portion:
                     if isinstance(one, StepEnd):
                         self._steps.kept(one.key)
@@ -292,35 +310,15 @@ class Worker:
         shown = row.identity.key(step.seq) if step.undo_of is None else f"{row.identity.key(step.undo_of)}:undo"
         self._steps.start(_awaited(row, step.seq, step.attempt), shown, step)
 
-    # --- gathering
-
-    def _gather(self, connection: psycopg.Connection[Any]) -> list[Work]:
-        work: list[Work] = []
-        now = time.monotonic()
-        if self._own.holds and now - self._verbs_read_s >= verbs.READ_EVERY_S:
-            self._verbs_read_s = now
-            work += verbs.read(connection, sorted(self._own.holds))
-        work += [item for arrived in self._intake.take(limits.BATCH_TURNS_MAX) if (item := self._item(arrived))]
-        work += [self._ends.popleft() for _ in range(min(len(self._ends), limits.BATCH_TURNS_MAX))]
-        # Messages before timers: a reply that lies before us must not lose to its own timeout.
-        work += self._patience.due(connection, self._own.holds, self._clock.now_us())
-        return work
-
-    def _item(self, arrived: Arrived) -> inbound.Item | None:
-        message = arrived.message
-        hold = self._own.holds.get(message.partition)
-        if hold is None or hold.epoch != arrived.epoch or message.offset < hold.next_offset:
-            return None
-        came = inbound.read(message, self._clock.now_us())
-        return inbound.Item(message.partition, message.offset, message, came)
-
     def _after(self, batch: Batch) -> None:
         for shard, writes in batch.shards.items():
             self._watermarks.reached(shard, self._own.holds[shard].next_offset)
+            self._admission.committed(shard, writes.at_work)
             for saga_no, (saga_id, wake_us) in writes.wakes.items():
                 self._wakeups.set(saga_no, saga_id, shard, wake_us)
             for saga_id, step in writes.steps:
                 self._start_step(saga_id, step)
+        self._sample.committed(batch)
         for saga_id in self._turns.take_ended():
             self._cache.drop(saga_id)
 

@@ -20,6 +20,7 @@ Kind = Literal[
     "undone",
     "child_ended",
     "child_undo",
+    "child_settle",
     "event",
 ]
 

@@ -184,6 +184,14 @@ def child_undo_row(
     return _row(topic, child_id, "child_undo", "Undo", b"", traceparent, headers, shard)
 
 
+def child_settle_row(
+    *, topic: str, shard: int, child_id: str, operation_key: str, nonce: str, traceparent: str | None = None
+) -> Row:
+    """Tell a child that nobody takes it back any more."""
+    headers = {"saga_id": child_id, "operation_key": operation_key, "nonce": nonce}
+    return _row(topic, child_id, "child_settle", "Settle", b"", traceparent, headers, shard)
+
+
 # ---- where answers go ------------------------------------------------------------------------------------------------
 
 

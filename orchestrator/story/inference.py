@@ -43,6 +43,8 @@ def message_came(story: Story, type_name: str, channel: str, ended: Ended) -> No
 
 def timer_fired(story: Story, decisions: Sequence[Line], ended: Ended) -> None:
     """The first that was due; else the one operation that was open, if the saga went on without its answer."""
+    if any(d.get("again") for d in decisions):
+        return  # A command without an answer was sent again: nothing has ended.
     timed = [(due_us, o.seq, o) for o in story.open_operations if (due_us := _due_us(o)) is not None]
     due = [one for one in timed if one[0] <= story.now_us]
     if due:

@@ -20,6 +20,7 @@ from orchestrator.core.decisions import (
     SendCommand,
     SendMessage,
     SendUndo,
+    SettleChild,
     StartChild,
     StartSaga,
     StartStep,
@@ -30,6 +31,7 @@ from orchestrator.core.entries import (
     Json,
     MessageArrived,
     Replied,
+    SettleRequested,
     Started,
     StepEnded,
     TimerFired,
@@ -148,6 +150,8 @@ class Simulation:
                 self._post(lambda: self._start(decision.saga, decision.input, decision.id, parent))
             case UndoChild():
                 self._post(lambda: self._undo_child(saga, decision))
+            case SettleChild():
+                self._post(lambda: self._settle_child(saga, decision))
             case StartSaga():
                 self._post(lambda: self._start(decision.saga, decision.input, decision.id, None))
             case SendMessage():
@@ -265,6 +269,11 @@ class Simulation:
         assert child is not None, f"there is no child {decision.id}"
         key = parent.identity.key(decision.seq)
         child.feed(UndoRequested(at_us=self.now_us, key=key, attempt=decision.attempt, reply_to="simulation"))
+
+    def _settle_child(self, parent: SimulatedSaga[Any], decision: SettleChild) -> None:
+        child = self.sagas.get(decision.id)
+        assert child is not None, f"there is no child {decision.id}"
+        child.feed(SettleRequested(at_us=self.now_us, key=parent.identity.key(decision.seq)))
 
     def _answer_undo(self, child: SimulatedSaga[Any], decision: AnswerUndo) -> None:
         assert child.parent is not None

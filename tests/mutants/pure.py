@@ -39,9 +39,9 @@ MUTANTS = (
     Mutant(
         1,
         "conflict_is_a_no_like_others",
-        _PROCESSING,
-        "elif answer.conflict is not None and resident.live is not None:",
-        "elif answer.conflict is not None and resident.live is None:",
+        _CALLS,
+        '        if entry.outcome == "conflict":\n            raise',
+        '        if entry.outcome == "no conflict":\n            raise',
     ),
     # ---- 2: attempts
     Mutant(
@@ -342,15 +342,22 @@ MUTANTS = (
         11,
         "a_completed_child_settles",
         _ENDING,
-        'return st.status == "completed" and st.identity.parent_id is not None and st.pivot_seq is None',
-        "return False",
+        'st.status == "completed" and st.identity.parent_id is not None and st.pivot_seq is None and not self.let_go',
+        "False",
     ),
     Mutant(
         11,
         "a_completed_child_is_over",
         _TURN,
-        "if self._st.status in TERMINAL and not isinstance(entry, UndoRequested):",
+        "if self._st.status in TERMINAL and not isinstance(entry, UndoRequested | SettleRequested):",
         "if self._st.status in TERMINAL:",
+    ),
+    Mutant(
+        11,
+        "nobody_lets_the_children_go",
+        _ENDING,
+        "            if isinstance(child, Child) and seq not in unsettled:\n",
+        "            if isinstance(child, Child) and seq in unsettled:\n",
     ),
     Mutant(
         11,
@@ -402,6 +409,20 @@ MUTANTS = (
         _CALLS,
         "        self.attempts.end(_SILENCE)\n        if self.attempts.are_used_up():\n",
         "        self.attempts.end(_SILENCE)\n        if True:\n",
+    ),
+    Mutant(
+        13,
+        "a_call_without_limits_is_sent_once",
+        _CALLS,
+        "        self.again_timer = self.st.arm(delay_s, self._send_again, seq=self.seq)\n",
+        "",
+    ),
+    Mutant(
+        13,
+        "copies_never_end",
+        _CALLS,
+        "        if last_us > self.sent_at_us + round(limits.INBOX_HORIZON_S * 1e6):\n",
+        "        if False:\n",
     ),
     Mutant(
         13,
@@ -514,7 +535,29 @@ MUTANTS = (
         "            asyncio.run_coroutine_threadsafe(self._run_async(run), self._loop)\n",
         "            asyncio.run(self._run_async(run))\n",
     ),
+    # ---- 14: admission
+    Mutant(
+        14,
+        "everybody_is_admitted",
+        "orchestrator/engine/admission.py",
+        "        return self._of(shard).at_work + begun < self._at_work_max\n",
+        "        return True\n",
+    ),
+    Mutant(
+        14,
+        "children_wait_for_room_too",
+        _TURNS,
+        "if row.parent_key is not None or self._admission.admits(row.shard, writes.at_work):",
+        "if self._admission.admits(row.shard, writes.at_work):",
+    ),
     # ---- 18: mismatch
+    Mutant(
+        18,
+        "production_never_compares",
+        "orchestrator/engine/replay_sample.py",
+        "            for turn in writes.turns[self._skip :: self._every]:\n",
+        "            for turn in writes.turns[:0]:\n",
+    ),
     Mutant(18, "nobody_compares", "orchestrator/core/replay.py", "    if replayed == row[1:]:\n", "    if True:\n"),
     Mutant(
         18,

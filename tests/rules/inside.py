@@ -7,21 +7,32 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL, uuid4, uuid5
 
+import psycopg
+
+from orchestrator import limits
 from orchestrator.canonical import canonical_json, input_hash
 from orchestrator.contracts import Message
 from orchestrator.core.entries import Json
 from orchestrator.core.registry import Registry
 from orchestrator.core.saga_type import SagaType
 from orchestrator.core.turn import LiveSaga
-from orchestrator.engine import inbound, journal, mail
+from orchestrator.engine import fence, inbound, journal, mail
+from orchestrator.engine.admission import Admission
 from orchestrator.engine.batch import Batch, ShardWrites
 from orchestrator.engine.cache import Cache, Resident
+from orchestrator.engine.committer import Committer
+from orchestrator.engine.intake import Intake
 from orchestrator.engine.outbound import Outbound
+from orchestrator.engine.ownership import Ownership
+from orchestrator.engine.poison import Watchdog
 from orchestrator.engine.processing import Known, Processing
 from orchestrator.engine.sagas import SagaRow
+from orchestrator.engine.topology import Topology
 from orchestrator.engine.turns import Start, Turns
+from orchestrator.engine.wakeups import Wakeups
+from orchestrator.engine.watermarks import Watermarks
 from orchestrator.messaging import outgoing
 from orchestrator.messaging.nonce import nonce_of
 from orchestrator.messaging.topics import Topics
@@ -38,12 +49,13 @@ BEGIN_US = 1_800_000_000_000_000
 class Inside:
     """One orchestrator that holds all shards. `rows` are the journals of its sagas, as they would be committed."""
 
-    def __init__(self, *sagas: SagaType[Any, Any]) -> None:
+    def __init__(self, *sagas: SagaType[Any, Any], at_work_max: int = limits.SAGAS_AT_WORK_MAX) -> None:
         self.now_us = BEGIN_US
         self.registry = Registry(sagas)
         self.cache = Cache(self.registry)
         self.outbound = Outbound(Topics(), lambda _topic: 4, 4, SECRET, lambda: self.now_us)
-        self.turns = Turns(self.registry, self.cache, self.outbound, lambda: self.now_us)
+        self.admission = Admission(at_work_max)
+        self.turns = Turns(self.registry, self.cache, self.outbound, lambda: self.now_us, self.admission)
         self.processing = Processing(self.registry, self.cache, self.turns, self.outbound, lambda: self.now_us)
         self.journals: dict[int, list[list[Json]]] = {}
         self._offset = 0
@@ -78,6 +90,7 @@ class Inside:
         batch = Batch()
         fill(batch)
         writes = batch.of(SHARD)
+        self.admission.committed(SHARD, writes.at_work)
         for row in writes.turns:
             self.journals.setdefault(row.saga_no, []).append(_loaded(row))
         return writes
@@ -130,6 +143,25 @@ class Inside:
 def _loaded(row: journal.Row) -> list[Json]:
     loaded: list[Json] = json.loads(row.body)
     return loaded
+
+
+def owner(inside: Inside, connection: psycopg.Connection[Any]) -> Ownership:
+    """It holds SHARD, in a real database; nobody reads Kafka for it."""
+    intake = Intake("127.0.0.1:9", "sagas", "rules", wake=lambda: None)
+    own = Ownership(
+        uuid4(), intake, inside.cache, Wakeups(), Watermarks(), lambda: "t", lambda *_: None, lambda *_: None
+    )
+    hold = fence.claim(connection, SHARD, 0, own.worker)
+    assert hold is not None
+    own.holds[SHARD] = hold
+    return own
+
+
+def committer(inside: Inside, own: Ownership, url: str, committed: Callable[[Batch], None]) -> Committer:
+    """Writes to the database of the URL what the one inside decides."""
+    topology = Topology("127.0.0.1:9", "", lambda: psycopg.connect(url, autocommit=True))
+    watchdog = Watchdog(inside.cache.interrupt)
+    return Committer(inside.processing, inside.cache, own, topology, watchdog, committed, lambda *_: None, spans=False)
 
 
 def kinds(rows: list[Row]) -> list[str]:

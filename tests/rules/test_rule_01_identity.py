@@ -7,11 +7,14 @@ import json
 
 from orchestrator import Retry, Saga, saga
 from orchestrator.core.decisions import SendCommand
+from orchestrator.core.entries import Entry
 from orchestrator.core.ids import OperationKey, SagaIdentity
+from orchestrator.core.replay import replay
+from orchestrator.engine.batch import Batch, ShardWrites
 from orchestrator.problems import Problem
 from tests.integration.participant.bench import benched
 from tests.integration.participant.shop import ReserveStock, stock
-from tests.rules.inside import Inside
+from tests.rules.inside import SHARD, Inside
 from tests.unit.core.shop import BUSY, LOST, NO, Charge, Driver, Reserve
 
 
@@ -73,6 +76,31 @@ def test_the_word_conflict_quarantines_the_saga() -> None:
     (move,) = writes.moves.values()
     assert move.problem is not None
     assert "another command under this key" in move.problem.text
+    assert "another body" in move.problem.text
+
+
+def unblocked(inside: Inside, held: list[Entry]) -> ShardWrites:
+    """Go on with what the journal says, and what was held."""
+    resident, batch = inside.resident("order-1"), Batch()
+    live = replay(many_requests, resident.row.identity, inside.journals[resident.row.saga_no])
+    inside.turns.unblock(batch, resident, live, [], held)
+    return batch.of(SHARD)
+
+
+def test_after_unblock_the_participant_is_asked_again_and_its_word_quarantines_again() -> None:
+    inside = Inside(many_requests)
+    inside.start(many_requests, 0, "order-1")
+    conflict = inside.refused("order-1", 0, "conflict", Problem(kind="error", type="KeyConflict", text="another body"))
+    inside.come(conflict)
+    ((_, held),) = inside.come(inside.succeeded("order-1", 1, Charge, {"charge": "c"})).held
+    first = inside.item(conflict).came.entry
+    writes = unblocked(inside, [first, held])
+    assert len(writes.turns) == 1  # the answer that was held, and no `failed`
+    asked = [(row.headers["operation_key"], row.headers["attempt"]) for row in writes.outbox]
+    assert asked == [(inside.resident("order-1").row.identity.key(seq), "1") for seq in (0, 2)]
+    inside.journals[inside.resident("order-1").row.saga_no] += [json.loads(row.body) for row in writes.turns]
+    assert inside.come(conflict).turns == []
+    assert inside.resident("order-1").status == "blocked"
 
 
 async def test_the_inbox_answers_conflict_to_another_body_and_does_nothing(inbox, inbox_url) -> None:

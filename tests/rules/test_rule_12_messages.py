@@ -10,9 +10,10 @@ from orchestrator.engine import mail
 from orchestrator.engine.batch import Batch
 from orchestrator.engine.cache import Resident
 from orchestrator.engine.processing import Known
+from orchestrator.engine.turns import Start
 from orchestrator.engine.verbs import Verb
 from orchestrator.problems import Problem
-from tests.rules.inside import SHARD, Inside
+from tests.rules.inside import NOBODY, SHARD, Inside
 from tests.unit.core.shop import Driver, Paid, Refused
 
 
@@ -102,3 +103,13 @@ def test_the_mailbox_keeps_the_order_and_knows_doubles(connection: psycopg.Conne
     for batch in ([waiting(2), waiting(1)], [waiting(2), waiting(3)]):
         connection.execute(mail.KEEP, mail.keep_params(batch))
     assert mail.waiting(connection, ["s"]) == {"s": [waiting(2), waiting(1), waiting(3)]}
+
+
+def test_a_message_and_its_sagas_start_may_come_in_one_batch() -> None:
+    inside, batch = Inside(two_payments), Batch()
+    row = inside.saga_row(two_payments, 1, "s")
+    inside.processing.process(batch, inside.item(inside.message("s", paid(1), "m1")), Known({}, {}), NOBODY)
+    inside.turns.start(batch, Start(row), [], inside._letter("s"))
+    writes = batch.of(SHARD)
+    assert [turn.pos for turn in writes.turns] == [0, 1]
+    assert writes.kept == []

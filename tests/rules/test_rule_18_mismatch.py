@@ -6,10 +6,15 @@ import itertools
 
 import pytest
 
-from orchestrator import Saga, saga
+from orchestrator import Saga, SyncClient, limits, saga
 from orchestrator.engine.batch import Batch
+from orchestrator.engine.replay_sample import ReplaySample
+from orchestrator.engine.turns import Start
 from orchestrator.testing import Simulation
-from tests.rules.inside import SHARD, Inside, kinds
+from tests.deadlines import eventually
+from tests.integration.engine.kit import System
+from tests.integration.engine.program import Go
+from tests.rules.inside import NOBODY, SHARD, Inside, kinds
 from tests.unit.core.shop import Print
 
 CALLS = itertools.count()
@@ -25,6 +30,12 @@ async def as_it_began(s: Saga, _: int) -> str:
 async def changed_under_it(s: Saga, _: int) -> str:
     await s.call(Print(order="another"))  # the changed line
     return await s.call(Print(order="2"))
+
+
+@saga
+async def remembers(s: Saga, _: int) -> None:
+    s.set("seen", next(CALLS))
+    await s.receive(Go)
 
 
 @saga
@@ -75,3 +86,42 @@ def test_every_turn_of_a_test_is_replayed_and_compared(sim: Simulation) -> None:
     sim.fake(Print).answer("label")
     with pytest.raises(AssertionError, match="journal position 0: recorded"):
         sim.start(hidden_state, 0)
+
+
+def test_in_production_a_turn_now_and_then_is_replayed_and_its_saga_put_aside(system: System) -> None:
+    system.relay()
+    system.orchestrator([remembers, as_it_began], replay_every_turns=2)
+    with SyncClient(system.settings) as client:
+        for id in ("one", "two"):
+            client.start(remembers, 0, id=id)
+        blocked = "SELECT problem FROM amends.sagas WHERE status = 'blocked'"
+        ((problem,),) = eventually(lambda: system.rows(blocked), 30, "the one that was compared")
+        assert "ReplayMismatch" in problem
+        assert "journal position 0: recorded" in problem
+        assert "test_rule_18_mismatch.py:" in problem
+        # What comes for it is held; the other one, which nobody looked at, goes on.
+        for id in ("one", "two"):
+            client.send(id, Go())
+        eventually(lambda: system.rows("SELECT 1 FROM amends.held_entries"), 30, "held")
+        ended = "SELECT 1 FROM amends.sagas WHERE status = 'completed'"
+        eventually(lambda: system.rows(ended), 30, "the end of the other")
+
+
+def sampled(every: int, *sizes: int) -> list[str]:
+    """Who is taken of batches of these sizes, one saga a turn."""
+    inside, length = Inside(as_it_began), 0
+    sample = ReplaySample(every, inside.registry, inside.cache.row_of, NOBODY, lambda: None)
+    for size in sizes:
+        batch = Batch()
+        for _ in range(size):
+            length += 1
+            inside.turns.start(batch, Start(inside.saga_row(as_it_began, 0, "s" * length)), [], inside._letter("s"))
+        sample.committed(batch)
+    return [str(len(sample._waiting.get_nowait().id)) for _ in range(sample._waiting.qsize())]
+
+
+def test_it_is_one_turn_in_so_many_however_the_batches_fall() -> None:
+    assert sampled(3, 10) == sampled(3, 1, 1, 1, 4, 3) == ["3", "6", "9"]
+    assert sampled(1, 2, 1) == ["1", "2", "3"]
+    assert sampled(0, 10) == []
+    assert len(sampled(1, limits.REPLAYS_WAITING_MAX + 5)) == limits.REPLAYS_WAITING_MAX

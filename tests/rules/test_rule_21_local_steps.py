@@ -7,28 +7,18 @@ import threading
 from datetime import timedelta
 from uuid import uuid4
 
-import psycopg
-
 from orchestrator import Retry, Saga, SyncClient, current_step, saga
 from orchestrator.core.decisions import StartStep
 from orchestrator.core.replay import replay
 from orchestrator.engine import batch as batches
 from orchestrator.engine import fence
 from orchestrator.engine.batch import Batch
-from orchestrator.engine.committer import Committer
-from orchestrator.engine.intake import Intake
-from orchestrator.engine.ownership import Ownership
-from orchestrator.engine.poison import Watchdog
-from orchestrator.engine.processing import Known
 from orchestrator.engine.steps import StepEnd, StepRunner
-from orchestrator.engine.topology import Topology
 from orchestrator.engine.turns import Start
-from orchestrator.engine.wakeups import Wakeups
-from orchestrator.engine.watermarks import Watermarks
 from tests.deadlines import deadline, eventually
 from tests.integration.engine.kit import System
 from tests.integration.engine.program import transfer
-from tests.rules.inside import SHARD, Inside
+from tests.rules.inside import SHARD, Inside, committer, owner
 from tests.unit.core.shop import BUSY, SECOND, Driver, Print
 
 
@@ -142,27 +132,16 @@ def test_a_result_that_was_not_stored_is_offered_again_and_not_made_again() -> N
 # ---- not before the commit -------------------------------------------------------------------------------------------
 
 
-def committer(inside: Inside, own: Ownership, url: str, begun: list[Batch]) -> Committer:
-    topology = Topology("127.0.0.1:9", "", lambda: psycopg.connect(url, autocommit=True))
-    watchdog = Watchdog(inside.cache.interrupt)
-    return Committer(inside.processing, inside.cache, own, topology, watchdog, begun.append, spans=False)
-
-
 def test_nothing_begins_when_the_commit_did_not_happen(connection, engine_db) -> None:
     inside, begun = Inside(calls_then_works), list[Batch]()
-    intake = Intake("127.0.0.1:9", "sagas", "rules", wake=lambda: None)
-    own = Ownership(
-        uuid4(), intake, inside.cache, Wakeups(), Watermarks(), lambda: "t", lambda hold: None, lambda *_: None
-    )
-    hold = fence.claim(connection, SHARD, 0, own.worker)
-    assert hold is not None
-    own.holds[SHARD] = hold
+    own = owner(inside, connection)
+    hold = own.holds[SHARD]
     batch = Batch()
     inside.turns.start(batch, Start(inside.saga_row(calls_then_works, 0, "s")), [], inside._letter("s"))
     batches.commit(connection, batch, own.holds, lambda topic: 4)
     answer = inside.item(inside.succeeded("s", 0, Print, "label"))
     assert fence.claim(connection, SHARD, hold.epoch, uuid4()) is not None  # somebody else is the owner now
-    committer(inside, own, engine_db, begun).commit(connection, [answer], Known({}, {}))
+    committer(inside, own, engine_db, begun.append).commit(connection, [answer])
     assert begun == []
     assert (own.holds, inside.cache.get("s")) == ({}, None)  # and here it is forgotten
 

@@ -23,6 +23,7 @@ CREATE TABLE amends.shards (
     next_offset bigint NOT NULL DEFAULT 0,
     topic_id text,                      -- of the topic that next_offset counts in
     probing text[],                     -- ids of the sagas whose turns run now, for a while after an unclean end
+    probing_again boolean NOT NULL DEFAULT false,  -- an owner before was lost with these noted already
     claimed_at timestamptz
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE amends.shards IS 'engine.fence';

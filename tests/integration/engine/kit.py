@@ -51,11 +51,19 @@ class System:
         return self.settings.database_url.get_secret_value()
 
     def orchestrator(
-        self, sagas: Sequence[SagaType[Any, Any]], name: str = "", *, live_sagas_max: int = limits.LIVE_SAGAS_MAX
+        self,
+        sagas: Sequence[SagaType[Any, Any]],
+        name: str = "",
+        *,
+        live_sagas_max: int = limits.LIVE_SAGAS_MAX,
+        **settings: Any,
     ) -> Callable[[], None]:
-        """Start one more orchestrator; the function returned stops it as a planned stop does."""
+        """Start one more orchestrator, with other settings if they are given; the function returned stops it as a
+        planned stop does.
+        """
         stop = threading.Event()
-        worker = Worker(self.settings, Registry(sagas), name=name, live_sagas_max=live_sagas_max)
+        used = self.settings.model_copy(update=settings)
+        worker = Worker(used, Registry(sagas), name=name, live_sagas_max=live_sagas_max)
         self.workers.append(worker)
         return self._thread(lambda: worker.run(stop), stop.set)
 
@@ -184,6 +192,7 @@ def system(database_url: str, kafka_bootstrap_servers: str, topic_prefix: str) -
         database_url=database_url,  # type: ignore[arg-type]
         kafka_bootstrap_servers=kafka_bootstrap_servers,
         topic_prefix=topic_prefix,
+        replay_every_turns=1,  # rule 18: in tests all that the thread can keep up with
     )
     with ExitStack() as stack:
         made = System(settings, stack)

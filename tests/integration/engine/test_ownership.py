@@ -1,26 +1,47 @@
 """A claim: what it takes over for an unclean end, and what it must forget."""
 
-from typing import Any, cast
-from unittest.mock import MagicMock
+from collections.abc import Callable
 from uuid import uuid4
 
 from orchestrator.core.registry import Registry
 from orchestrator.engine import fence
 from orchestrator.engine.cache import Cache, Resident
 from orchestrator.engine.installation import connect
+from orchestrator.engine.intake import Intake
+from orchestrator.engine.outbound import Outbound
 from orchestrator.engine.ownership import Ownership
+from orchestrator.engine.probing import Probing
+from orchestrator.engine.recovery import Recovery
 from orchestrator.engine.sagas import SagaRow
+from orchestrator.engine.topology import Topology
 from orchestrator.engine.wakeups import Wakeups
 from orchestrator.engine.watermarks import Watermarks
 from orchestrator.errors import DependencyError
-from tests.integration.engine.kit import System
+from tests.integration.engine.kit import SHARDS, System
 
 SHARD = 1
 
 
-def ownership(cache: Cache, topic_id: Any = lambda: "id") -> Ownership:
-    nothing = cast("Any", MagicMock())
-    return Ownership(uuid4(), nothing, cache, Wakeups(), Watermarks(), topic_id, nothing, nothing)
+def ownership(system: System, cache: Cache, topic_id: Callable[[], str]) -> Ownership:
+    """All of it, but the thread that reads Kafka is never started."""
+    settings = system.settings
+    topology = Topology(
+        settings.kafka_bootstrap_servers, settings.topic_prefix, lambda: connect(system.url, "amends-topics-test")
+    )
+    outbound = Outbound(topology.topics, topology.partitions, SHARDS, b"secret", lambda: 0)
+    recovery = Recovery(Registry([]), outbound, topology.partitions)
+    intake = Intake(settings.kafka_bootstrap_servers, topology.topics.sagas, "test", wake=lambda: None)
+    probing = Probing()
+    return Ownership(
+        uuid4(),
+        intake,
+        cache,
+        Wakeups(),
+        Watermarks(),
+        topic_id,
+        lambda _, hold: probing.claimed(hold),
+        recovery.send_again,
+    )
 
 
 def test_only_somebody_else_s_end_is_unclean(system: System) -> None:
@@ -41,7 +62,7 @@ def test_only_somebody_else_s_end_is_unclean(system: System) -> None:
 
 def test_a_claim_forgets_what_was_loaded_before_it(system: System) -> None:
     cache = Cache(Registry([]))
-    own = ownership(cache)
+    own = ownership(system, cache, lambda: "id")
     row = SagaRow(1, "s", str(uuid4()), "t", 1, SHARD, "running", "0", b"")
     with connect(system.url, "test") as connection:
         cache.put(Resident(row, "running"))
@@ -58,7 +79,7 @@ def test_what_is_ours_by_the_table_is_claimed_again_until_it_is_read(system: Sys
             raise DependencyError("no broker answers")
         return kafka[0]
 
-    own = ownership(Cache(Registry([])), topic_id)
+    own = ownership(system, Cache(Registry([])), topic_id)
     with connect(system.url, "test") as connection:
         own._claim(connection, SHARD, 0)
         kafka.clear()

@@ -89,6 +89,12 @@ def is_now(system: System, saga_id: str, status: str) -> bool:
     return system.rows("SELECT status FROM amends.sagas WHERE id = %s", saga_id) == [(status,)]
 
 
+def problem_of_the_only_saga(system: System) -> str:
+    """As `amends show` says it."""
+    ((problem,),) = system.rows("SELECT problem::json->>'text' FROM amends.sagas")
+    return str(problem)
+
+
 def made_stuck(shop: System, client: SyncClient) -> None:
     """A saga whose undo of `Store` says no, with one more undo behind it."""
     shop.orchestrator([stores_and_fails])
@@ -118,6 +124,7 @@ def test_terminate_takes_nothing_back_and_says_what_stays(books: System) -> None
         assert books.ended(["t"]) == {"t": "terminated"}
     ((left,),) = books.rows("SELECT left_undone FROM amends.sagas")
     assert left == ["Post #0"]
+    assert problem_of_the_only_saga(books) == "the customer has died"
     assert total(books) == 10
     assert audit(books) == [("terminate", "the customer has died", "done")]
 
@@ -156,6 +163,7 @@ def test_a_stuck_saga_is_given_up_and_all_that_stays_is_listed(shop: System) -> 
         eventually(lambda: len(audit(shop)) == 2, 30, "the second verb")
     ((left,),) = shop.rows("SELECT left_undone FROM amends.sagas")
     assert {one.split(" (")[0] for one in left} == {"Post #0", "Store #1"}
+    assert problem_of_the_only_saga(shop).endswith("(given up: enough)")
     assert total(shop) == 10
     assert audit(shop)[0] == ("fail", "enough", "done")
     assert audit(shop)[1][2].startswith("refused")
@@ -201,17 +209,17 @@ def test_a_blocked_saga_can_be_terminated_in_the_dark(books: System) -> None:
             client.result(deployed, "d", timeout=30)
     ((status, left),) = books.rows("SELECT status, left_undone FROM amends.sagas")
     assert status == "terminated"
+    assert problem_of_the_only_saga(books) == "no such code any more"
     assert left[0].startswith("unknown")
     assert books.rows("SELECT 1 FROM amends.held_entries") == []
 
 
-def test_verbs_for_sagas_that_can_t_begin_do_not_stand_before_others(books: System) -> None:
-    """Hundreds of cancels of queued sagas wait for their starts; a verb behind them is carried out at once."""
+def test_verbs_for_sagas_that_are_not_there_do_not_stand_before_others(books: System) -> None:
+    """Hundreds of verbs wait for the rows of their sagas; one behind them is carried out at once."""
     books.execute(
-        "INSERT INTO amends.sagas (id, uid, type, version, shard, input, input_hash) "
-        "SELECT 'q' || n, gen_random_uuid(), 'waits', 1, n % 4, '\"q\"', '' FROM generate_series(1, 500) n"
+        "INSERT INTO amends.verbs (saga_id, shard, verb) "
+        "SELECT 'q' || n, n % 4, 'cancel' FROM generate_series(1, 500) n"
     )
-    books.execute("INSERT INTO amends.verbs (saga_id, shard, verb) SELECT id, shard, 'cancel' FROM amends.sagas")
     books.orchestrator([waits])
     with SyncClient(books.settings) as client:
         client.start(waits, "c", id="c")

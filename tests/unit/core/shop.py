@@ -10,6 +10,7 @@ from orchestrator.core.entries import (
     Json,
     MessageArrived,
     Replied,
+    SettleRequested,
     Started,
     StepEnded,
     TimerFired,
@@ -143,6 +144,9 @@ class Driver:
 
     def undo_request(self, *, attempt: int = 1) -> UndoRequested:
         return UndoRequested(at_us=self.now_us, key="parent:0:3", attempt=attempt, reply_to="sagas/0")
+
+    def settle_request(self) -> SettleRequested:
+        return SettleRequested(at_us=self.now_us, key="parent:0:3")
 
     def timer(self) -> TimerFired:
         """The next timer, when it is due."""

@@ -83,7 +83,7 @@ def test_it_stops_reading_when_enough_waits_and_goes_on_when_less_does(reading: 
     taken: list[int] = []
     while len(taken) < FLOOD:
         assert reading.waiting <= most
-        taken += [one.message.offset for one in reading.take(limits.BATCH_TURNS_MAX)]
+        taken += [one.message.offset for one in reading.take()]
         if not reading.waiting:
             eventually(lambda: reading.waiting or reader.next_offset >= FLOOD, 10, "it goes on")
     assert taken == list(range(FLOOD))

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core.decisions import Timer
-from orchestrator.engine.wakeups import Wakeups, patient_due_us
+from orchestrator.engine.wakeups import STALE_MAX, Wakeups, patient_due_us
 
 CHANGES = st.lists(st.tuples(st.integers(0, 5), st.none() | st.integers(0, 20)), max_size=40)
 
@@ -39,3 +39,13 @@ def test_patience_with_a_call_begins_again_at_the_floor_and_a_sleep_does_not() -
     assert patient_due_us(call, floor_us=500) == 530
     assert patient_due_us(sleep, floor_us=500) == 130
     assert patient_due_us(call, floor_us=90) == 130
+
+
+def test_what_nobody_waits_for_any_more_does_not_pile_up() -> None:
+    wakeups = Wakeups()
+    for saga_no in range(3):
+        wakeups.set(saga_no, f"s{saga_no}", 0, 10**9 + saga_no)
+    for turn in range(3 * STALE_MAX):  # calls that are answered long before their minute is over
+        wakeups.set(7, "busy", 0, 10**9 + 100 + turn)
+    assert len(wakeups._heap) <= STALE_MAX + 2 * len(wakeups)
+    assert [one.saga_no for one in wakeups.due(10**12, 10)] == [0, 1, 2, 7]
