@@ -17,8 +17,9 @@ from orchestrator.participant.connection import Place
 from tests.deadlines import eventually
 from tests.integration.participant.shop import ChargeCard, OrderPaid, ReserveStock
 
-FAST = {"timeout_s": 0.5, "longest_delay_s": 0.2}
-BREAKER = FAST | {"breaker": ["gateway", 1, 0.3]}
+# A call that ran into its time on a busy machine would not reach the place after it.
+PATIENT = {"timeout_s": 10.0, "longest_delay_s": 0.2}
+BREAKER = PATIENT | {"breaker": ["gateway", 1, 0.3]}
 EFFECTS = {"payments": "SELECT count(*) FROM charges", "stock": "SELECT count(*) FROM reservations"}
 
 
@@ -39,6 +40,7 @@ class Scene:
 
     def successor(self, name, **options) -> None:
         """Time goes by faster for the rows of the dead than for us."""
+        self.desk.connection.execute("UPDATE amends.breakers SET trial_until = now() WHERE trial_until IS NOT NULL")
         self.desk.connection.execute(
             "UPDATE amends.inbox SET deadline = now(), due_at = now() WHERE deadline IS NOT NULL"
         )
@@ -80,22 +82,22 @@ def scene(settings, desk, gateway, processes) -> Scene:
 
 def a_charge(scene: Scene, place: str) -> None:
     key, command = scene.desk.new_key(), ChargeCard(order_id="o1")
-    victim = scene.start("payments", f"{place}=kill", **FAST)
+    victim = scene.start("payments", f"{place}=kill", **PATIENT)
     scene.desk.command(key, command)
     scene.killed(victim, place)
-    scene.successor("payments", **FAST)
+    scene.successor("payments", **PATIENT)
     scene.settled(key, command)
     scene.paid_once()
 
 
 def a_refund(scene: Scene, place: str) -> None:
     key, command = scene.desk.new_key(), ChargeCard(order_id="o1")
-    victim = scene.start("payments", f"{place}=kill@2", **FAST)
+    victim = scene.start("payments", f"{place}=kill@2", **PATIENT)
     scene.desk.command(key, command)
     reply = scene.settled(key, command)
     scene.desk.undo(key, command, "done", reply)
     scene.killed(victim, place)
-    scene.successor("payments", **FAST)
+    scene.successor("payments", **PATIENT)
     scene.undone(key, command, reply)
     assert [len(charge.refunds) for charge in scene.gateway.book] == [1]
     assert scene.desk.one("SELECT count(*) FROM charges WHERE refund_id IS NOT NULL") == 1
@@ -127,11 +129,11 @@ def a_release(scene: Scene, place: str) -> None:
 def a_scan(scene: Scene, place: str) -> None:
     """Of a row whose holder died; who scans it dies as well."""
     key, command = scene.desk.new_key(), ChargeCard(order_id="o1")
-    first = scene.start("payments", "participant.call.after=kill", **FAST)
+    first = scene.start("payments", "participant.call.after=kill", **PATIENT)
     scene.desk.command(key, command)
     scene.killed(first, "participant.call.after")
-    scene.killed(scene.start("payments", f"{place}=kill", **FAST), place)
-    scene.successor("payments", **FAST)
+    scene.killed(scene.start("payments", f"{place}=kill", **PATIENT), place)
+    scene.successor("payments", **PATIENT)
     scene.settled(key, command)
     scene.paid_once()
 
@@ -164,10 +166,11 @@ def an_opening(scene: Scene, place: str) -> None:
     scene.paid_once()
 
 
-def a_trial(scene: Scene, place: str, stop: str = "") -> None:
+def a_trial(scene: Scene, place: str, stop: str = "", timeout_s: float = 10.0) -> None:
     key, command = scene.desk.new_key(), ChargeCard(order_id="o1")
     scene.gateway.down = True
-    victim = scene.start("payments", f"{stop}{place}=kill", **BREAKER)
+    options = BREAKER | {"timeout_s": timeout_s}
+    victim = scene.start("payments", f"{stop}{place}=kill", **options)
     scene.desk.command(key, command)
     eventually(lambda: scene.desk.one("SELECT count(*) FROM amends.breakers WHERE openings > 0"), 20, "it opens")
     scene.gateway.down = False
@@ -196,7 +199,7 @@ def a_trial(scene: Scene, place: str, stop: str = "") -> None:
 
 def a_trial_given_back(scene: Scene, place: str) -> None:
     """It is stopped before its call until its deadline has passed."""
-    a_trial(scene, place, stop="participant.call.before=stop@2,")
+    a_trial(scene, place, stop="participant.call.before=stop@2,", timeout_s=0.5)
 
 
 def _has_ended_or_stopped(victim) -> bool:
@@ -219,7 +222,7 @@ def a_renewal(scene: Scene, place: str) -> None:
     """One call is out and another waits for its place when the process dies."""
     out, waits = scene.desk.new_key(), scene.desk.new_key()
     scene.gateway.script.append("hold_before")
-    options = {"timeout_s": 3.0, "longest_delay_s": 0.2, "concurrency": 1}
+    options = PATIENT | {"concurrency": 1}
     victim = scene.start("payments", f"{place}=kill", **options)
     scene.desk.command(out, ChargeCard(order_id=out))
     assert scene.gateway.held.wait(20)
