@@ -3,7 +3,7 @@
 A name ends in its unit: `_S` seconds, `_BYTES`, `_CHARS`, `_MAX` a count.
 """
 
-MESSAGE_BYTES_MAX = 900_000  # what the outbox takes (outbox_relay.limits): payload, key and headers
+MESSAGE_BYTES_MAX = 900_000  # payload, key and headers: outbox_relay's ROW_BYTES_MAX, to which a test holds it
 MESSAGE_OVERHEAD_BYTES_MAX = 32 * 1024  # of these, key, headers and what we put around a payload
 # So that an undo fits, which carries the command and its reply.
 PAYLOAD_BYTES_MAX = (MESSAGE_BYTES_MAX - MESSAGE_OVERHEAD_BYTES_MAX) // 2
@@ -34,9 +34,7 @@ HEARTBEAT_S = 0.5
 CLAIM_LOCK_TIMEOUT_S = 1.0
 REBALANCE_DEBOUNCE_S = 1.0
 
-# Relay.
-KAFKA_MESSAGE_TIMEOUT_S = 4.0  # a stopped relay's queue must be dead before its successor sends
-RELAY_LEASE_S = 5.0
+# Relay; its own limits are in outbox_relay.limits.
 OUTBOX_HEALTHY_S = 5.0  # an outbox row older than this holds back the timers of its shard (rule 9)
 
 # Retry of the runtime's own messages.
@@ -64,7 +62,6 @@ SPAN_STORIES_MAX = 2_000  # sagas that go on, whose journal need not be read aga
 SPAN_TAKEOVERS_MAX = 1_000  # of a shard: the latest
 SPAN_BATCHES_WAITING_MAX = 200_000  # a shard: what a dead collector may cost in disk, some 50 MB
 
-assert KAFKA_MESSAGE_TIMEOUT_S < RELAY_LEASE_S, "a deposed relay could still deliver after its successor began"
 assert HEARTBEAT_S * 3 <= LEASE_S, "two lost heartbeats must not cost the lease"
 assert TURN_SECONDS_MAX < TURN_SECONDS_DEADLY
 assert PAYLOAD_BYTES_MAX * 2 + MESSAGE_OVERHEAD_BYTES_MAX <= MESSAGE_BYTES_MAX
