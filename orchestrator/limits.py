@@ -3,7 +3,7 @@
 A name ends in its unit: `_S` seconds, `_BYTES`, `_CHARS`, `_MAX` a count.
 """
 
-MESSAGE_BYTES_MAX = 900_000  # what the outbox takes (outbox_relay.limits): payload, key and headers
+MESSAGE_BYTES_MAX = 900_000  # payload, key and headers: outbox_relay's ROW_BYTES_MAX, to which a test holds it
 MESSAGE_OVERHEAD_BYTES_MAX = 32 * 1024  # of these, key, headers and what we put around a payload
 # So that an undo fits, which carries the command and its reply.
 PAYLOAD_BYTES_MAX = (MESSAGE_BYTES_MAX - MESSAGE_OVERHEAD_BYTES_MAX) // 2
@@ -39,7 +39,7 @@ HEARTBEAT_S = 0.5
 CLAIM_LOCK_TIMEOUT_S = 1.0
 REBALANCE_DEBOUNCE_S = 1.0
 
-# Relay.
+# Relay; its own limits are in outbox_relay.limits.
 OUTBOX_HEALTHY_S = 5.0  # an outbox row older than this holds back the timers of its shard (rule 9)
 
 # Retry of the runtime's own messages.

@@ -34,11 +34,11 @@ class Broker:
         asked = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=ANSWER_S)
         found: dict[str, Topic] = {}
         for name, future in asked.items():
-            try:
-                described = future.result(ANSWER_S * 2)
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    raise
-            else:
+            # Not `result()`: the future keeps the error, which would keep this frame and with it the client alive.
+            error = future.exception(ANSWER_S * 2)
+            if error is None:
+                described = future.result()
                 found[name] = Topic(name, len(described.partitions), str(described.topic_id))
+            elif error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise KafkaException(*error.args)
         return found

@@ -100,7 +100,7 @@ class House(threading.Thread):
             found = self._broker.describe(known)
         except (KafkaException, TimeoutError) as error:
             self.report["broker"] = str(error)
-            log.warning("%s: no word from Kafka about the topics: %s", self.name, error)
+            log.warning("%s: no word from Kafka about the topics: %s", self.name, str(error) or type(error).__name__)
             self.asked |= known.keys()
             return
         self.report.pop("broker", None)

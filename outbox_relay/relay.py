@@ -11,7 +11,6 @@ import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -147,11 +146,14 @@ class Relay:
             broker = Broker(self._kafka, f"amends-relay-{self.database}", self._kafka_config)
             self._house = house = House(self._url, self.database, broker, self._lease.adopt)
             house.start_from(session)
-            with closing(house):
+            try:
                 if self._mode == "external":
                     self._keep_clean(session, house)
                 else:
                     self._send(session, house, cdc=cdc)
+            finally:
+                house.close()
+                self._house = None  # with it goes its Kafka client, which would knock at the brokers for ever
 
     def _keep_clean(self, session: Session, house: House) -> None:
         janitor = Janitor(self._name, lease=self._lease, session=session, house=house, slot_name=self._external_slot)

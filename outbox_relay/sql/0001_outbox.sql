@@ -150,6 +150,8 @@ BEGIN
     END LOOP;
     RETURN dropped;
 END $$;
+-- With a `keep` of nothing whoever calls it drops what was sent today: nobody but the owner, and the relay's role.
+REVOKE ALL ON FUNCTION amends.outbox_sent_partitions(int, interval) FROM PUBLIC;
 SELECT amends.outbox_sent_partitions(2, interval '24 hours');
 
 DO $$

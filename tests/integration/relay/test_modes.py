@@ -1,11 +1,14 @@
 """Several databases in one process; mode external beside another reader; what is written to Kafka, byte for byte."""
 
+import gc
 import struct
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
+import psutil
 import psycopg
 import pytest
 from psycopg import pq
@@ -147,3 +150,23 @@ def test_external_without_its_slot_deletes_nothing_and_says_so(place: Place, cap
         place.add(row(topic, "k", b"0"))
         eventually(lambda: "no usable replication slot 'nobody'" in caplog.text, 10, "it says so")
     assert place.count() == 1
+
+
+@pytest.mark.parametrize("kafka", [None, "127.0.0.1:1"], ids=["that answers", "that never answers"])
+def test_a_relay_that_has_stopped_leaves_no_thread_and_no_kafka_client(place: Place, kafka: str | None) -> None:
+    """It would knock at the brokers for ever."""
+    topic, this = place.topic("numbers"), psutil.Process()
+    gc.collect()
+    before = this.num_threads()
+    stopped = relay(replace(place, kafka=kafka or place.kafka))
+    gc.disable()  # what only a collection ends may stay for hours
+    try:
+        with running(stopped):
+            place.await_state("streaming")
+            place.add(row(topic, "k", b"0"))
+            eventually(lambda: this.num_threads() > before + 3, 10, "it is at work")
+        # A question that a slow broker has not answered yet is left behind: some 10 s.
+        eventually(lambda: this.num_threads() <= before, 45, "all its threads have ended")
+    finally:
+        gc.enable()
+    assert stopped.health().state == "waiting"

@@ -83,3 +83,18 @@ def test_people_may_send_again_what_was_acknowledged_since(place: Place) -> None
         eventually(lambda: reader.read() and reader.doubles == 2, 20, "they came again")
         ids = [dict(message.headers())["id"] for message in reader.messages]
         assert ids[:2] == ids[2:]  # receivers know doubles by their id
+
+
+def test_not_everybody_may_drop_what_was_sent(place: Place) -> None:
+    """The function has its owner's rights, and drops whatever its caller does not want to keep."""
+    with place.connect() as connection:
+        allowed = connection.execute(
+            "SELECT a.grantee::regrole::text FROM pg_proc p, aclexplode(p.proacl) a "
+            "WHERE p.proname = 'outbox_sent_partitions' AND a.grantee <> p.proowner"
+        ).fetchall()
+        assert allowed == []
+        [(acl, settings)] = connection.execute(
+            "SELECT proacl IS NOT NULL, proconfig FROM pg_proc WHERE proname = 'outbox_sent_partitions'"
+        ).fetchall()
+        assert acl  # NULL would mean the default: everybody
+        assert "search_path=pg_catalog, pg_temp" in settings
