@@ -46,6 +46,10 @@ class OutOfRange:
     low: int | None
 
 
+class _TopicMadeAgain(Exception):
+    """Leave this client: it knows things about the old topic that it would hold against the new one."""
+
+
 class Intake:
     """`take` is for the main loop; everything else may be called from it too and is carried out by the thread."""
 
@@ -63,6 +67,8 @@ class Intake:
         self._arrived: deque[Arrived] = deque()
         self._news: deque[OutOfRange] = deque()
         self._epochs: dict[int, int] = {}
+        self._topic_id: str | None = None  # of what the client reads
+        self._first: Callable[[ShardConsumer], None] | None = None  # an order for the next client
         self._arrived_bytes = 0  # all that ever arrived, counted by the thread; `_taken_bytes` by the main loop
         self._taken_bytes = 0
         self._stop = threading.Event()
@@ -75,10 +81,18 @@ class Intake:
         self._stop.set()
         self._thread.join(limits.LEASE_S)
 
-    def read_from(self, shard: int, epoch: int, offset: int) -> None:
-        """Read the shard from `offset` on, under this claim."""
+    def read_from(self, shard: int, epoch: int, offset: int, topic_id: str) -> None:
+        """Read the shard from `offset` on, under this claim.
+
+        A client that has read another topic under this name is given up first. It may read nothing of the new one for
+        minutes, without a word (seen after a wipe, when the new brokers were another cluster).
+        """
 
         def order(consumer: ShardConsumer) -> None:
+            if self._topic_id not in (None, topic_id):
+                self._first = order
+                raise _TopicMadeAgain
+            self._topic_id = topic_id
             if shard in self._epochs:
                 consumer.revoke([shard])
             self._epochs[shard] = epoch
@@ -134,18 +148,24 @@ class Intake:
     def _run(self) -> None:
         while not self._stop.is_set():
             consumer = ShardConsumer(self._bootstrap, self._client_id)
+            self._topic_id = None
             try:
                 self._read(consumer)
+            except _TopicMadeAgain:
+                log.warning("%s was made again: a new client reads it", self._topic)
+                self._ask_to_claim_anew()
             except AmendsError as error:
                 log.warning("reading %s failed (%s); trying again in %s s", self._topic, error, RETRY_S)
                 self._stop.wait(RETRY_S)
-                for shard, epoch in list(self._epochs.items()):
-                    # The main loop claims anew: it alone knows how far each shard has been committed.
-                    self._news.append(OutOfRange(shard, epoch, None))
-                self._epochs.clear()
-                self._wake()
+                self._ask_to_claim_anew()
             finally:
                 consumer.close()
+
+    def _ask_to_claim_anew(self) -> None:
+        """The main loop does: it alone knows how far each shard has been committed."""
+        self._news.extend(OutOfRange(shard, epoch, None) for shard, epoch in self._epochs.items())
+        self._epochs.clear()
+        self._wake()
 
     def _read(self, consumer: ShardConsumer) -> None:
         while not self._stop.is_set():
@@ -177,5 +197,8 @@ class Intake:
         return max(len(self._arrived) / limits.INBOUND_QUEUE_MAX, waiting_bytes / limits.INBOUND_BYTES_MAX)
 
     def _carry_out_orders(self, consumer: ShardConsumer) -> None:
+        if (first := self._first) is not None:
+            self._first = None
+            first(consumer)
         while not self._orders.empty():
             self._orders.get()(consumer)

@@ -110,7 +110,7 @@ class Ownership:
                 self.to_load.append(saga_id)
             else:
                 self.wakeups.set(saga_no, saga_id, shard, wake_us)
-        self.intake.read_from(shard, hold.epoch, hold.next_offset)
+        self.intake.read_from(shard, hold.epoch, hold.next_offset, topic_id)
         log.info("shard %s claimed: epoch %s, reading from offset %s", shard, hold.epoch, hold.next_offset)
 
     def lose(self, shards: set[int] | frozenset[int]) -> None:

@@ -129,8 +129,12 @@ class GroupConsumer:
             self.session_timeout_ms,
             SESSION_TIMEOUT_BROKER_DEFAULT_MS,
         )
-        self._consumer.close()
         self.session_timeout_ms = SESSION_TIMEOUT_BROKER_DEFAULT_MS
+        self._join_anew()
+
+    def _join_anew(self) -> None:
+        self._consumer.close()
+        self._topic_ids.clear()
         self._consumer = self._opened()
         self.subscribe(self._topics, self._on_revoked)
 
@@ -176,16 +180,13 @@ class GroupConsumer:
         """Before anything more is polled, so that what is kept from now on was read of the new topic."""
         for place in self._consumer.assignment():
             known, topic_id = self._topic_ids.get((place.topic, place.partition)), ids.get(place.topic)
-            if topic_id is None or known == topic_id:
-                continue
-            if known:
-                LOG.warning("group %s: %s was made again, and is read from its beginning", self._group, _name(place))
-                try:
-                    self._consumer.seek(TopicPartition(place.topic, place.partition, OFFSET_BEGINNING))
-                except KafkaException as error:  # The client does not fetch it yet: the next look finds it as it is.
-                    LOG.warning("group %s: %s: %s", self._group, _name(place), reason_of(error))
-                    continue
-            self._topic_ids[place.topic, place.partition] = topic_id
+            if topic_id is not None and known != topic_id:
+                if known:
+                    # A new client: this one knows things of the old topic that it would hold against the new one.
+                    LOG.warning("group %s: %s was made again: a new client reads it", self._group, place.topic)
+                    self._join_anew()
+                    return
+                self._topic_ids[place.topic, place.partition] = topic_id
 
 
 def _name(place: TopicPartition) -> str:

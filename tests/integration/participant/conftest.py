@@ -16,7 +16,7 @@ import pytest
 import orchestrator.participant
 import outbox_relay
 from orchestrator.local.stack import Stack
-from orchestrator.messaging.kafka import Admin
+from orchestrator.messaging.kafka_admin import Admin
 from orchestrator.messaging.topics import Topics, ensure_topics, register_topics
 from orchestrator.participant.runner import Runner
 from tests import servers
