@@ -35,7 +35,8 @@ class GroupConsumer:
         self._topics: Sequence[str] = ()
         self._on_revoked: Callable[[list[Place]], None] = lambda _places: None
         self._to_raise: DependencyError | None = None
-        self._topic_ids: dict[Place, str] = {}  # of what is read now
+        self._topic_ids: dict[str, str] = {}  # of the topics that this client began with
+        self._made_again = False
         self._admin = Admin(bootstrap)
         self._looks = ThreadPoolExecutor(1, thread_name_prefix=f"topics of {group}")
         self._look: Future[dict[str, str]] | None = None
@@ -54,6 +55,10 @@ class GroupConsumer:
             self._to_raise = None
             raise held
         self._look_at_topics()
+        if self._made_again:
+            # A new client: this one knows things of the old topic that it would hold against the new one.
+            LOG.warning("group %s: a topic of %s was made again: a new client reads it", self._group, self._topics)
+            self._join_anew()
         read, error = poll_messages(self._consumer, messages_max, timeout_s)
         if isinstance(error, SessionTooShort) and self.session_timeout_ms < SESSION_TIMEOUT_BROKER_DEFAULT_MS:
             self._join_with_longer_session()
@@ -69,9 +74,9 @@ class GroupConsumer:
         False: the group is being shared out anew, nothing was kept. What was handled comes again and meets the inbox.
         """
         places = [
-            TopicPartition(*place, offsets[place], self._topic_ids[place])
+            TopicPartition(*place, offsets[place], self._topic_ids.get(place[0], ""))
             for place in self.assignment()
-            if place in offsets and place in self._topic_ids
+            if place in offsets
         ]
         if not places:
             return not offsets
@@ -135,6 +140,7 @@ class GroupConsumer:
     def _join_anew(self) -> None:
         self._consumer.close()
         self._topic_ids.clear()
+        self._made_again, self._look = False, None
         self._consumer = self._opened()
         self.subscribe(self._topics, self._on_revoked)
 
@@ -150,17 +156,14 @@ class GroupConsumer:
             )
             kept, ids = [TopicPartition(place.topic, place.partition, OFFSET_BEGINNING) for place in places], {}
         for place in kept:
-            topic_id = ids.get(place.topic, "")
-            if place.offset >= 0 and place.metadata and place.metadata != topic_id:
+            if place.offset >= 0 and place.metadata and place.metadata != ids.get(place.topic):
                 LOG.warning("group %s: %s was made again, and is read from its beginning", self._group, _name(place))
                 place.offset = OFFSET_BEGINNING
-            self._topic_ids[place.topic, place.partition] = topic_id
+        self._compare(ids)
         consumer.incremental_assign([TopicPartition(place.topic, place.partition, place.offset) for place in kept])
 
     def _revoked(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
         self._on_revoked([(place.topic, place.partition) for place in places])
-        for place in places:
-            self._topic_ids.pop((place.topic, place.partition), None)
 
     def _look_at_topics(self) -> None:
         """Ask now and then, beside the reading: a broker that is away must not hold up who polls."""
@@ -174,19 +177,12 @@ class GroupConsumer:
             except DependencyError as error:
                 LOG.info("group %s: nothing is known of its topics: %s", self._group, error)
             else:
-                self._begin_again(ids)
+                self._compare(ids)
 
-    def _begin_again(self, ids: Mapping[str, str]) -> None:
-        """Before anything more is polled, so that what is kept from now on was read of the new topic."""
-        for place in self._consumer.assignment():
-            known, topic_id = self._topic_ids.get((place.topic, place.partition)), ids.get(place.topic)
-            if topic_id is not None and known != topic_id:
-                if known:
-                    # A new client: this one knows things of the old topic that it would hold against the new one.
-                    LOG.warning("group %s: %s was made again: a new client reads it", self._group, place.topic)
-                    self._join_anew()
-                    return
-                self._topic_ids[place.topic, place.partition] = topic_id
+    def _compare(self, ids: Mapping[str, str]) -> None:
+        """With what this client began with, whether or not the group lets it read anything at present."""
+        for topic, topic_id in ids.items():
+            self._made_again |= self._topic_ids.setdefault(topic, topic_id) != topic_id
 
 
 def _name(place: TopicPartition) -> str:
