@@ -65,7 +65,8 @@ def test_a_stopped_relay_is_deposed_and_does_no_harm_when_it_wakes_up(place: Pla
     with reading(place, topic) as reader, process("cdc", "sleeper", place) as sleeper:
         place.await_state("streaming")
         with process("cdc", "other", place), writers.running():
-            wait(1)
+            await_standby(place)
+            wait(0.5)
             stopped = time.monotonic()
             sleeper.signal(signal.SIGSTOP)
             eventually(lambda: place.lease()[1] == "other", LEASE_S * 3, "the standby has the lease")
