@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from orchestrator.errors import DependencyError
 from orchestrator.messaging.envelope import Envelope, Unreadable
@@ -71,7 +71,8 @@ class GroupConsumer:
     def commit(self, offsets: Mapping[Place, int]) -> bool:
         """Keep (topic, partition) -> next offset; what is not ours any more is left out, lest its reader be set back.
 
-        False: the group is being shared out anew, nothing was kept. What was handled comes again and meets the inbox.
+        Only asks for it. Waiting for the answer would have no end where the group's coordinator is gone for good (a
+        Kafka that lost all it had, seen); what was not kept comes again and meets the inbox. False: nothing is ours.
         """
         places = [
             TopicPartition(*place, offsets[place], self._topic_ids.get(place[0], ""))
@@ -81,7 +82,7 @@ class GroupConsumer:
         if not places:
             return not offsets
         try:
-            self._consumer.commit(offsets=places, asynchronous=False)
+            self._consumer.commit(offsets=places, asynchronous=True)
         except KafkaException as error:
             reason = reason_of(error)
             if reason.code() in REFUSED_COMMIT:
@@ -123,6 +124,7 @@ class GroupConsumer:
                 "session.timeout.ms": self.session_timeout_ms,
                 "heartbeat.interval.ms": self.session_timeout_ms // 5,
                 "max.poll.interval.ms": MAX_POLL_INTERVAL_MS,
+                "on_commit": self._kept,
             },
         )
 
@@ -161,6 +163,11 @@ class GroupConsumer:
                 place.offset = OFFSET_BEGINNING
         self._compare(ids)
         consumer.incremental_assign([TopicPartition(place.topic, place.partition, place.offset) for place in kept])
+
+    def _kept(self, error: KafkaError | None, _places: list[TopicPartition]) -> None:
+        """Runs inside `poll`: what came of a commit."""
+        if error is not None:
+            LOG.info("group %s: offsets not kept: %s; what was handled comes again", self._group, error)
 
     def _revoked(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
         self._on_revoked([(place.topic, place.partition) for place in places])
