@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -119,23 +119,37 @@ def signal_group(identity: Identity, signal_number: int) -> None:
             os.killpg(identity.pid, signal_number)
 
 
-def end(process: PidFile) -> None:
-    """End a process that is not our child: its stop signal first, SIGKILL after the grace. Blocks until it is gone."""
-    for signal_number, patience_s in ((process.stop_signal, process.grace_s), (signal.SIGKILL, GRACE_S)):
-        signal_group(process.identity, signal_number)
-        deadline_s = time.monotonic() + patience_s
-        while process.identity.is_alive() and time.monotonic() < deadline_s:
-            time.sleep(POLL_S)
+def end(processes: Iterable[PidFile]) -> None:
+    """End processes that are not our children, side by side: each by its stop signal, by SIGKILL after its grace.
+
+    Blocks until they are gone.
+    """
+    left, began_s = list(processes), time.monotonic()
+    for process in left:
+        signal_group(process.identity, signal.SIGCONT)  # A stopped process would sleep through its grace.
+        signal_group(process.identity, process.stop_signal)
+    killed_s = max((process.grace_s for process in left), default=0) + GRACE_S
+    while (left := [process for process in left if process.identity.is_alive()]) and elapsed(began_s) < killed_s:
+        for process in left:
+            if elapsed(began_s) > process.grace_s:
+                signal_group(process.identity, signal.SIGKILL)
+        time.sleep(POLL_S)
+
+
+def elapsed(since_s: float) -> float:
+    return time.monotonic() - since_s
 
 
 def end_leftovers(var: VarDir) -> list[str]:
-    """End what a former keeper of this directory left running; return the names. Its children die side by side."""
+    """End what a former keeper of this directory left running; return the names.
+
+    Servers ask for a longer grace than programs. They are ended last: a program whose database is gone waits for it
+    until its own grace is over.
+    """
     found = {path: PidFile.read(path) for path in sorted(var.run.glob("*.json"))}
     left = {path: pid_file for path, pid_file in found.items() if pid_file and pid_file.identity.is_alive()}
-    for pid_file in left.values():
-        signal_group(pid_file.identity, pid_file.stop_signal)
-    for pid_file in left.values():
-        end(pid_file)
+    end(pid_file for pid_file in left.values() if pid_file.grace_s <= GRACE_S)
+    end(pid_file for pid_file in left.values() if pid_file.grace_s > GRACE_S)
     for path in found:
         path.unlink(missing_ok=True)
     return [path.stem for path in left]

@@ -22,6 +22,20 @@ DEAF = [
     "-c",
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)",
 ]
+TELLS = """
+import signal, sys, time
+from pathlib import Path
+from orchestrator.local.processes import PidFile
+
+def tell(*_):
+    lives = PidFile.read(Path(sys.argv[1])).identity.is_alive()
+    print("the program lives" if lives else "the program is gone", flush=True)
+    sys.exit()
+
+signal.signal(signal.SIGTERM, tell)
+print("up", flush=True)
+time.sleep(600)
+"""
 PARENT = [
     sys.executable,
     "-c",
@@ -94,6 +108,16 @@ def test_leftovers_are_ended_and_named(var: VarDir, orphan: "subprocess.Popen[by
     assert end_leftovers(var) == ["orchestrator-1"]
     assert orphan.wait() == -signal.SIGTERM
     assert list(var.run.glob("*.json")) == []
+
+
+async def test_programs_are_ended_before_the_servers_that_they_wait_for(var: VarDir, tmp_path: Path) -> None:
+    """A program that outlives its database waits for it until it is killed: nine of them took the next run 45 s."""
+    server = await spawn([sys.executable, "-c", TELLS, str(var.run / "program.json")], var, "server", grace_s=60.0)
+    await spawn(DEAF, var, "program", grace_s=0.5)
+    await spawn(DEAF, var, "another", grace_s=0.5)
+    assert set(await asyncio.to_thread(end_leftovers, var)) == {"another", "program", "server"}
+    assert await asyncio.wait_for(server.wait(), deadline(10)) == 0
+    assert "the program is gone" in (var.log / "server.log").read_text()
 
 
 def test_a_process_that_got_the_pid_later_is_left_alone(var: VarDir, orphan: "subprocess.Popen[bytes]") -> None:
