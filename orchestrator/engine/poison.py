@@ -2,6 +2,7 @@
 
 import ctypes
 import faulthandler
+import gc
 import logging
 import signal
 import threading
@@ -27,7 +28,8 @@ class Watchdog:
 
     Python code is interrupted by an exception in its thread. A C call that holds the GIL lets nobody in: against it
     stands a timer of the kernel, whose signal prints where every thread is and then kills. Neither measures by the wall
-    clock: a process that was stopped for a while, or had to wait for a CPU, has not worked for too long.
+    clock: a process that was stopped for a while, or had to wait for a CPU, has not worked for too long. Nor has the
+    saga in whose turn Python collects what thousands of others have left, which takes seconds where much is parked.
     """
 
     def __init__(self, mark: Callable[[str], None]) -> None:
@@ -36,6 +38,7 @@ class Watchdog:
         self._thread_id = 0
         self._turn: str | None = None
         self._turns = 0
+        self._collecting = False
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="amends-watchdog", daemon=True)
@@ -46,6 +49,7 @@ class Watchdog:
         faulthandler.register(signal.SIGPROF, chain=True)
         # Armed before the first turn: the thread may not get to run any more once that has begun.
         self._arm()
+        gc.callbacks.append(self._collects)
         self._thread.start()
         return self
 
@@ -53,6 +57,7 @@ class Watchdog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
+        gc.callbacks.remove(self._collects)
         self._thread.join(LOOK_EVERY_S * 4)
         signal.setitimer(signal.ITIMER_PROF, 0)
         faulthandler.unregister(signal.SIGPROF)
@@ -76,11 +81,15 @@ class Watchdog:
         while not self._stop.wait(LOOK_EVERY_S):
             self._arm()
             with self._lock:
-                looks = looks + 1 if self._turn is not None and self._turns == seen else 0
+                goes_on = self._turn is not None and self._turns == seen and not self._collecting
+                looks = looks + 1 if goes_on else 0
                 seen = self._turns
                 if self._turn is not None and looks * LOOK_EVERY_S >= limits.TURN_SECONDS_MAX:
                     self._interrupt(self._turn)
                     looks = 0
+
+    def _collects(self, phase: str, _info: dict[str, int]) -> None:
+        self._collecting = phase == "start"
 
     def _arm(self) -> None:
         """The timer counts the CPU seconds of this process, and is set back as long as Python gets to run."""
