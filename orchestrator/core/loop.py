@@ -262,6 +262,13 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
                 _ended(generator)
         finally:
             events._set_running_loop(outer)
+        # What is no ring is freed at once. By a cancel asyncio lets go of callbacks, and nobody is called any more.
+        for timer in self.timers.in_order():
+            timer.cancel()
+        for task in self.tasks + self._system_tasks:
+            for future in (getattr(task, "_fut_waiter", None), task):
+                if future is not None:
+                    futures.Future.cancel(future)
         held: tuple[Any, ...] = (self.tasks, self._system_tasks, self._ready, self._retries, self.timers)
         for container in held:
             container.clear()

@@ -4,7 +4,7 @@ The parts of the core (calls, steps, mailbox, undo, ending) work on it; none of 
 an operation. It is rebuilt by replaying, never stored.
 """
 
-from asyncio import events
+from asyncio import Future, events
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -143,6 +143,18 @@ class SagaState:
         seq = self._next_seq
         self._next_seq += 1
         return seq
+
+    def forget(self) -> None:
+        """After the eviction: break the rings, so that all of it is freed at once. Python's collector takes seconds for
+        the rings of thousands of sagas, and everybody waits for it.
+        """
+        for operation in self.operations.values():
+            # Its callbacks hold the tasks that hold it; asyncio lets go of them, and the loop takes no call any more.
+            Future.cancel(operation.future)
+        for container in (self.operations, self.steps, self.stuck, self.unbegun):
+            container.clear()
+        self.root = None  # type: ignore[assignment]  # nobody opens anything in an evicted saga
+        self.loop.timer_noted = None
 
     # ---- status ---------------------------------------------------------------------------------------------------
 

@@ -128,6 +128,8 @@ class LiveSaga:
         for unbegun in self._st.unbegun.values():
             if unbegun.coroutine is not None:
                 unbegun.coroutine.close()
+        self._mailbox.receivers.clear()
+        self._st.forget()
 
     # ---- a turn -----------------------------------------------------------------------------------------------------
 
