@@ -258,27 +258,20 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
         try:
             for task in reversed(self.tasks + self._system_tasks):
                 _closed(task.get_coro())
+                # By a cancel asyncio lets go of callbacks (nobody is called): what is no ring is freed at once.
+                for future in filter(None, (getattr(task, "_fut_waiter", None), task)):
+                    futures.Future.cancel(future)
             for generator in reversed(self.generators):
                 _ended(generator)
         finally:
             events._set_running_loop(outer)
-        # What is no ring is freed at once. By a cancel asyncio lets go of callbacks, and nobody is called any more.
-        for timer in self.timers.in_order():
-            timer.cancel()
-        for task in self.tasks + self._system_tasks:
-            for future in (getattr(task, "_fut_waiter", None), task):
-                if future is not None:
-                    futures.Future.cancel(future)
-        held: tuple[Any, ...] = (self.tasks, self._system_tasks, self._ready, self._retries, self.timers)
-        for container in held:
-            container.clear()
+        self.timers.clear()
+        self.tasks, self._system_tasks, self._ready, self._retries = [], [], [], []
 
     def clear(self) -> None:
         """The saga ended with code still waiting (terminate, fail): that code is closed, the loop stays usable."""
         self.evict()
         self.evicted = False
-
-    # ---- inside --------------------------------------------------------------------------------------------------
 
     def _run_ready(self, left: int) -> int:
         while self._ready and self.broken is None:

@@ -67,6 +67,8 @@ class Timers:
         return timer
 
     def clear(self) -> None:
+        for timer in [*self._set.values()]:
+            timer.cancel()  # and lets go of what it would have called
         self._set.clear()
         self._heap.clear()
 
