@@ -67,14 +67,6 @@ class ShardConsumer:
         held = {place.partition for place in self._consumer.assignment()}
         self._consumer.incremental_unassign([TopicPartition(self._topic, p) for p in partitions if p in held])
 
-    def pause(self, partitions: Iterable[int]) -> None:
-        """Stay assigned, but fetch nothing."""
-        self._consumer.pause([TopicPartition(self._topic, p) for p in partitions])
-
-    def resume(self, partitions: Iterable[int]) -> None:
-        """Take up what was paused, where it was."""
-        self._consumer.resume([TopicPartition(self._topic, p) for p in partitions])
-
     def poll(self, messages_max: int, timeout_s: float) -> list[Envelope | Unreadable]:
         """Waits up to timeout_s for a first message, then takes what is there, messages_max at most.
 

@@ -103,11 +103,6 @@ class GroupConsumer:
         """Take up what was paused, where it was."""
         self._consumer.resume(_held(self._consumer, places))
 
-    def seek(self, offsets: Mapping[Place, int]) -> None:
-        """Read these again from these offsets: what was polled since could not be handled."""
-        for place in _held(self._consumer, offsets):
-            self._consumer.seek(TopicPartition(place.topic, place.partition, offsets[place.topic, place.partition]))
-
     def close(self) -> None:
         """Leave the group, so that the others go on at once."""
         self._consumer.close()

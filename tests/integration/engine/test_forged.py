@@ -48,9 +48,10 @@ def test_a_forged_answer_is_read_and_counts_for_nothing(system: System) -> None:
         journal = "SELECT uid, s.shard FROM amends.sagas s JOIN amends.journal USING (saga_no)"
         ((uid, shard),) = eventually(lambda: system.rows(journal), 30, "the call in the journal")
         forge(system, str(uid), shard)
-        ignored = "SELECT reason, last_saga_id FROM amends.ignored"
+        # A claim that finds the saga queued may begin it before its start is read: that start counts as ignored, too.
+        ignored = "SELECT last_saga_id, count FROM amends.ignored WHERE starts_with(reason, 'forged')"
         counted = eventually(lambda: system.rows(ignored), 30, "the forgery in the count of what was ignored")
-        assert counted == [("forged: the answer's nonce is not ours", "victim")]
+        assert counted == [("victim", 1)]
         assert system.rows("SELECT status, result FROM amends.sagas") == [("running", None)]
         system.participants([ledger])  # whoever really answers, answers afterwards
         assert client.result(booking_of_one, "victim", timeout=60) == 1
