@@ -4,70 +4,30 @@ It has no clock and waits for nothing. Time is set by whoever feeds entries, and
 `run` calls what is ready until nothing is: that is one turn. Three things differ from asyncio's own loops, each
 because a replay would go another way otherwise (rule 17):
 
-- tasks and futures hash by a counter, so that sets of them iterate in the order of creation, not by address;
+- tasks and futures hash by a counter, so that sets of them iterate in the order of creation, not by address (`tasks`);
 - tasks are held until they end, so that the garbage collector never runs code of a saga;
 - everything that reaches outside (threads, sockets, processes) is refused with what to write instead.
 """
 
 import asyncio
 import sys
-from asyncio import events, futures, tasks
+from asyncio import events, futures
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
-from contextvars import Context, ContextVar, copy_context
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from orchestrator import limits
 from orchestrator.core.blocked import Evicted, author_line, blocked
+from orchestrator.core.tasks import SagaFuture, SagaTask, ShieldedFuture
 from orchestrator.core.timers import SagaTimer, Timers, microseconds
 from orchestrator.errors import Misuse
 
-PLACE: ContextVar[Any] = ContextVar("amends_place")  # the scope in which code runs; `core.undo` gives it its meaning
 if TYPE_CHECKING:
     # For a type checker the methods that are refused below, in a loop over their names, would be missing.
     _AbstractLoop = Any
 else:
     _AbstractLoop = asyncio.AbstractEventLoop
-
-
-class SagaTask(tasks.Task[Any]):
-    """`place` is the scope in which it was created; `shield` what it waits for while a cancel must wait."""
-
-    shield: "ShieldedFuture | None" = None
-
-    def __init__(self, coro: Coroutine[Any, Any, Any], *, loop: "SagaLoop", name: str | None, context: Context) -> None:
-        self.number = loop.next_number()
-        self.place = context.get(PLACE)
-        super().__init__(coro, loop=loop, name=name or f"task-{self.number}", context=context)
-        self._log_destroy_pending = False
-
-    def __hash__(self) -> int:
-        return self.number
-
-
-class SagaFuture(futures.Future[Any]):
-    def __init__(self, *, loop: "SagaLoop") -> None:
-        self.number = loop.next_number()
-        super().__init__(loop=loop)
-
-    def __hash__(self) -> int:
-        return self.number
-
-
-class ShieldedFuture(SagaFuture):
-    """Who waits for it is not woken by a cancel; the cancel is counted, and due when the wait is over.
-
-    A future that was cancelled and awaited again would never let a loop of anyio's become quiet: its scopes cancel
-    what they hold again and again, until it is gone.
-    """
-
-    cancels = 0
-    message: Any = None  # anyio knows its own cancels by it
-
-    def cancel(self, msg: Any = None) -> bool:
-        self.cancels += 1
-        self.message = self.message if msg is None else msg
-        return True
 
 
 class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above

@@ -9,9 +9,9 @@ from typing import Any
 
 from orchestrator.core.decisions import Decision
 from orchestrator.core.entries import Json
-from orchestrator.core.loop import PLACE, SagaFuture
 from orchestrator.core.outcomes import MAY_HAVE_HAPPENED, State, after
 from orchestrator.core.state import SagaState, Site
+from orchestrator.core.tasks import PLACE, SagaFuture
 from orchestrator.core.timers import SagaTimer
 from orchestrator.core.undo import Place, Undo
 from orchestrator.errors import Effect

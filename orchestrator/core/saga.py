@@ -16,12 +16,12 @@ from orchestrator.core import values
 from orchestrator.core.blocked import Evicted
 from orchestrator.core.calls import Call, Child
 from orchestrator.core.decisions import Publish, SendMessage, SetValue, StartSaga, Wait
-from orchestrator.core.loop import PLACE
 from orchestrator.core.mailbox import Mailbox, Receive
 from orchestrator.core.operations import Operation
 from orchestrator.core.saga_type import SagaType
 from orchestrator.core.state import SagaState, Unbegun
 from orchestrator.core.steps import Step
+from orchestrator.core.tasks import PLACE
 from orchestrator.core.undo import Place, undo_place
 from orchestrator.retry import Retry
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import limits
 from orchestrator.core.decisions import Decision
 from orchestrator.core.entries import StepEnded, UndoReplied
-from orchestrator.core.loop import SagaFuture, SagaTask, ShieldedFuture
 from orchestrator.core.outcomes import after
 from orchestrator.core.state import SagaState
+from orchestrator.core.tasks import SagaFuture, SagaTask, ShieldedFuture
 from orchestrator.core.timers import SagaTimer
 from orchestrator.problems import Problem
 from orchestrator.retry import Retry

@@ -5,7 +5,6 @@ breaks is the main loop's to deal with: then it is not known whether the COMMIT 
 """
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -68,10 +67,10 @@ class Committer:
         """One transaction; how many of the items are through."""
         batch, written = Batch(), 0
         for one in work:
-            began_s = time.perf_counter()
+            began_s = self._watchdog.clock()
             with self._watchdog.turn(one.saga_id or ""):
                 self._processing.process(batch, one, known, connection)
-            self._slow_turns.took(one.saga_id, time.perf_counter() - began_s)
+            self._slow_turns.took(one.saga_id, self._watchdog.clock() - began_s)
             written += 1
             if batch.bytes >= limits.BATCH_BYTES_MAX:
                 break

@@ -6,6 +6,7 @@ import gc
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -38,7 +39,8 @@ class Watchdog:
         self._thread_id = 0
         self._turn: str | None = None
         self._turns = 0
-        self._collecting = False
+        self._collects_since_s: float | None = None
+        self._collected_s = 0.0
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="amends-watchdog", daemon=True)
@@ -81,15 +83,23 @@ class Watchdog:
         while not self._stop.wait(LOOK_EVERY_S):
             self._arm()
             with self._lock:
-                goes_on = self._turn is not None and self._turns == seen and not self._collecting
+                goes_on = self._turn is not None and self._turns == seen and self._collects_since_s is None
                 looks = looks + 1 if goes_on else 0
                 seen = self._turns
                 if self._turn is not None and looks * LOOK_EVERY_S >= limits.TURN_SECONDS_MAX:
                     self._interrupt(self._turn)
                     looks = 0
 
+    def clock(self) -> float:
+        """Seconds by the wall clock, but for those in which Python collected garbage: they are nobody's turn."""
+        return time.perf_counter() - self._collected_s
+
     def _collects(self, phase: str, _info: dict[str, int]) -> None:
-        self._collecting = phase == "start"
+        if phase == "start":
+            self._collects_since_s = time.perf_counter()
+        elif self._collects_since_s is not None:
+            self._collected_s += time.perf_counter() - self._collects_since_s
+            self._collects_since_s = None
 
     def _arm(self) -> None:
         """The timer counts the CPU seconds of this process, and is set back as long as Python gets to run."""

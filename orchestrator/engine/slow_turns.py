@@ -12,7 +12,7 @@ SAY_EVERY_S = 10.0
 
 
 class SlowTurns:
-    """By the wall clock: a turn that waits in a blocking call is as slow for the others as one that computes."""
+    """By the watchdog's clock: a turn that waits in a blocking call is as slow for the others as one that computes."""
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache

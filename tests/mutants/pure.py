@@ -12,6 +12,7 @@ _ENDING = "orchestrator/core/ending.py"
 _STATE = "orchestrator/core/state.py"
 _TURN = "orchestrator/core/turn.py"
 _LOOP = "orchestrator/core/loop.py"
+_TASKS = "orchestrator/core/tasks.py"
 _SAGA = "orchestrator/core/saga.py"
 _INBOX = "orchestrator/participant/inbox_states.py"
 _OUTSIDE = "orchestrator/participant/outside.py"
@@ -316,7 +317,7 @@ MUTANTS = (
     Mutant(
         10,
         "a_cancel_breaks_into_an_undo",
-        _LOOP,
+        _TASKS,
         "        self.cancels += 1\n",
         "        return super().cancel(msg)\n",
     ),
@@ -508,13 +509,13 @@ MUTANTS = (
     Mutant(
         17,
         "tasks_hash_by_address",
-        _LOOP,
-        """        self._log_destroy_pending = False
+        _TASKS,
+        """        tasks._unregister_task(self)
 
     def __hash__(self) -> int:
         return self.number
 """,
-        """        self._log_destroy_pending = False
+        """        tasks._unregister_task(self)
 """,
     ),
     Mutant(17, "as_completed_takes_coroutines", _LOOP, "        self._refuse_as_completed(coro)\n", ""),

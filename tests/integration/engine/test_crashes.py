@@ -12,6 +12,7 @@ from tests.integration.engine.program import Go, patient, refused, transfer
 from tests.integration.engine.test_takeover import all_owned, check_books
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["engine.topic.before", "engine.topic.after"])
 def test_killed_at_its_first_claim(books: System, place: str) -> None:
     doomed = books.orchestrator_process(failpoints=f"{place}=kill@2")
@@ -23,6 +24,7 @@ def test_killed_at_its_first_claim(books: System, place: str) -> None:
     check_books(books, {"k": 30})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["engine.release.before", "engine.release.after"])
 def test_killed_while_it_gives_its_shards_back(books: System, place: str) -> None:
     doomed = books.orchestrator_process(failpoints=f"{place}=kill@2")

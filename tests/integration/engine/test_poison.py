@@ -1,5 +1,7 @@
 """One bad saga: interrupted, isolated, and its neighbours go on (B4, B10)."""
 
+import pytest
+
 from orchestrator import SyncClient
 from tests.deadlines import deadline, eventually
 from tests.integration.engine.kit import System
@@ -21,6 +23,7 @@ def test_a_turn_that_never_ends_is_interrupted_and_its_neighbours_go_on(books: S
         assert client.run(transfer, "after", id="after", timeout=deadline(30)) == 32
 
 
+@pytest.mark.slow
 def test_a_turn_inside_c_code_costs_three_processes_at_most_and_is_quarantined(books: System) -> None:
     with SyncClient(books.settings) as client:
         client.start(hanging, "h", id="h")

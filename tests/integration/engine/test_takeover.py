@@ -96,9 +96,18 @@ def test_a_planned_stop_hands_over_without_a_pause(books: System) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["engine.commit.before", "engine.commit.after", "engine.claim.before", "engine.claim.after"]
+    ("place", "hit"),
+    [
+        ("engine.commit.before", 3),
+        ("engine.claim.after", 1),
+        pytest.param("engine.commit.before", 1, marks=pytest.mark.slow),
+        pytest.param("engine.commit.after", 1, marks=pytest.mark.slow),
+        pytest.param("engine.commit.after", 3, marks=pytest.mark.slow),
+        pytest.param("engine.claim.before", 1, marks=pytest.mark.slow),
+        pytest.param("engine.claim.before", 3, marks=pytest.mark.slow),
+        pytest.param("engine.claim.after", 3, marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize("hit", [1, 3])
 def test_killed_at_a_commit_and_started_again(books: System, place: str, hit: int) -> None:
     doomed = books.orchestrator_process(failpoints=f"{place}=kill@{hit}")
     with SyncClient(books.settings) as client:

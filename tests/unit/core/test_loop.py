@@ -46,6 +46,14 @@ def test_sets_of_tasks_iterate_in_the_order_of_creation() -> None:
     assert orders == {tuple(f"clean {n}" for n in range(6))}
 
 
+def test_the_tasks_of_a_saga_are_in_no_set_with_those_of_others() -> None:
+    """In asyncio's they would all have the hash of a first task: each is then compared with each."""
+    driver = Driver(group_that_fails, 6)
+    assert len(driver.live._st.loop.live_tasks()) == 8
+    assert asyncio.all_tasks(driver.live._st.loop) == set()
+    driver.live.evict()
+
+
 def test_each_entry_is_a_turn_of_its_own() -> None:
     """C2: two replies in one run would give two winners."""
 
