@@ -30,6 +30,7 @@ from outbox_relay.limits import (
 from outbox_relay.pgoutput import OPTIONS, Begin, Commit, Decoder, ProtocolError
 from outbox_relay.postgres import Session, connect, conninfo
 from outbox_relay.rows import StoredRow
+from outbox_relay.wake import Wake
 
 log = logging.getLogger("outbox_relay")
 
@@ -131,7 +132,7 @@ class Stream(threading.Thread):
         self.state = "starting"
         self.confirmed = 0
         self._url, self._adopt, self._wake = database_url, adopt, wake
-        self._stop_asked = threading.Event()
+        self._stop_asked, self._stop_bell = threading.Event(), Wake()
         self._lock = threading.Lock()
         self._buffer = _Buffer()
 
@@ -150,7 +151,9 @@ class Stream(threading.Thread):
     def close(self) -> None:
         """End it; the slot stays."""
         self._stop_asked.set()
+        self._stop_bell.ring()  # nobody sends until the relay has ended: its reader must not sit out its wait
         self.join()
+        self._stop_bell.close()
 
     def run(self) -> None:
         """Follow, and begin again after whatever ends it: the table is polled meanwhile."""
@@ -253,7 +256,7 @@ class _Reader:
                 self._message(bytes(data))
             elif length == 0:
                 self._answer(time.monotonic())
-                select.select([pg.socket], [], [], STATUS_S / 2)
+                select.select([pg.socket, self._owner._stop_bell.fd], [], [], STATUS_S / 2)
                 pg.consume_input()
             else:
                 raise StreamEnded(self._why())

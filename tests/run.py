@@ -16,7 +16,7 @@ from orchestrator.local.stack import running_stack
 TESTS = Path(__file__).parent
 MARKS = {"quick": "not slow and not serial", "slow": "slow and not serial", "serial": "serial"}
 NO_TESTS = 5  # pytest's exit code where the mark leaves none
-WORKERS = os.environ.get("TEST_WORKERS", "2")
+WORKERS = os.environ.get("TEST_WORKERS", "3")  # of pytest-xdist: most of a test is waiting for servers
 
 
 def main(kinds: list[str]) -> int:

@@ -60,7 +60,7 @@ class ReplaySample:
     ) -> None:
         self._every, self._skip = every, every - 1
         self._registry, self._row_of, self._connect, self._wake = registry, row_of, connect, wake
-        self._waiting: queue.Queue[SagaRow] = queue.Queue(limits.REPLAYS_WAITING_MAX)
+        self._waiting: queue.Queue[SagaRow | None] = queue.Queue(limits.REPLAYS_WAITING_MAX)
         self._found: deque[Mismatch] = deque()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="amends-replay", daemon=True)
@@ -71,6 +71,8 @@ class ReplaySample:
 
     def stop(self) -> None:
         self._stop.set()
+        if not self._waiting.full():
+            self._waiting.put_nowait(None)  # wakes the thread; if it has enough to do it looks at the event
         if self._thread.is_alive():
             self._thread.join(limits.LEASE_S)
 
@@ -106,10 +108,9 @@ class ReplaySample:
 
     def _compare_all(self, connection: psycopg.Connection[Any]) -> None:
         while not self._stop.is_set():
-            try:
-                row = self._waiting.get(timeout=RETRY_S)
-            except queue.Empty:
-                continue
+            row = self._waiting.get()
+            if row is None:
+                return
             saga_type = self._registry.get(row.type, row.version)
             turns = journal.read(connection, [row.saga_no])[row.saga_no]
             if saga_type is None or not turns:

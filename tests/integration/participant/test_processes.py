@@ -41,7 +41,7 @@ def kill_inside(desk, gateway, processes, key):
     processes.started("payments", **FAST)
 
 
-@pytest.mark.parametrize("effect", ["before", "after"])
+@pytest.mark.parametrize("effect", ["before", pytest.param("after", marks=pytest.mark.slow)])
 def test_a_killed_call_is_looked_up_by_another_process(settings, desk, gateway, processes, effect):
     gateway.script.append(f"hold_{effect}")
     key = desk.new_key()
@@ -64,7 +64,7 @@ def test_an_undo_meets_a_killed_call_whose_request_never_lands(settings, desk, g
     assert desk.state(key) == "undone"
 
 
-@pytest.mark.parametrize("effect", ["before", "after"])
+@pytest.mark.parametrize("effect", [pytest.param("before", marks=pytest.mark.slow), "after"])
 def test_a_killed_undo_is_repeated_under_its_key(settings, desk, gateway, processes, effect):
     key = desk.new_key()
     (victim,) = processes.started("payments", **FAST)
@@ -81,7 +81,7 @@ def test_a_killed_undo_is_repeated_under_its_key(settings, desk, gateway, proces
     assert gateway.count("refund", f"{key}:undo") == 2
 
 
-@pytest.mark.parametrize("effect", ["before", "after"])
+@pytest.mark.parametrize("effect", ["before", pytest.param("after", marks=pytest.mark.slow)])
 def test_a_stopped_call_wakes_after_its_undo(settings, desk, make_gateway, processes, effect):
     gateway = make_gateway(honours_keys=False)
     gateway.script.append(f"hold_{effect}")

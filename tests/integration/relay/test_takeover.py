@@ -20,7 +20,7 @@ def await_standby(place: Place) -> None:
         eventually(lambda: connection.execute(asked, [name]).fetchone() == (2,), 20, "a standby waits")
 
 
-@pytest.mark.parametrize("mode", ["cdc", "polling"])
+@pytest.mark.parametrize("mode", ["cdc", pytest.param("polling", marks=pytest.mark.slow)])
 def test_kill_9_in_mid_run_loses_nothing(place: Place, mode: str) -> None:
     topic = place.topic("numbers")
     writers = Writers(place, topic, 3)
