@@ -10,8 +10,8 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import psycopg
@@ -53,6 +53,7 @@ log = logging.getLogger("orchestrator.engine")
 IDLE_S = 0.05
 TOPIC_LOOK_EVERY_S = 2.0
 RECONNECT_FIRST_S, RECONNECT_MAX_S = 0.1, 2.0
+_T = TypeVar("_T")
 RETRY_WHOLE = ("08", "40", "53", "57")  # SQLSTATE classes of a database that can't right now
 
 
@@ -95,9 +96,12 @@ class Worker:
         self._witness = Witness()
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop`. Raises DependencyError if the database was never migrated."""
+        """Until `stop`. Raises DependencyError if the database was never migrated; one that is away is waited for."""
         determinism.install_guard()
-        installation = self._begin()
+        installation = self._connected(stop, self._read_installation)
+        if installation is None:
+            return  # It was stopped before there was a database.
+        self._begin(installation)
         try:
             with self._watchdog:
                 self._run_until(stop)
@@ -114,11 +118,13 @@ class Worker:
             self._sample.stop()
             log.info("orchestrator %s stopped after %s cycles (topic %s)", self._name, self._cycles, installation.topic)
 
-    def _begin(self) -> Installation:
-        self._connection = connection = connect(self._url, f"amends-main-{self._id}")
+    def _read_installation(self, connection: psycopg.Connection[Any]) -> Installation:
         self._clock.sample(connection)
         installation = read_installation(connection)
         notice_restore(connection, self._witness)
+        return installation
+
+    def _begin(self, installation: Installation) -> None:
         now_us = self._clock.now_us
         self._topology = Topology(
             self._settings.kafka_bootstrap_servers,
@@ -177,7 +183,6 @@ class Worker:
         self._spans.start()
         self._sample.start()
         log.info("orchestrator %s began: %s shards of %s", self._name, installation.shards, installation.topic)
-        return installation
 
     def _claimed(self, connection: psycopg.Connection[Any], hold: Hold) -> None:
         self._probing.claimed(hold)
@@ -204,7 +209,7 @@ class Worker:
             self._cycles += 1
             try:
                 if self._connection is None:
-                    self._reconnect(stop)
+                    self._connected(stop, self._resume)
                     continue
                 self._cycle(self._connection)
             except psycopg.Error as error:
@@ -222,21 +227,24 @@ class Worker:
             self._connection.close()
         self._connection = None
 
-    def _reconnect(self, stop: threading.Event) -> None:
+    def _resume(self, connection: psycopg.Connection[Any]) -> None:
+        notice_restore(connection, self._witness)
+        self._own.reclaim(connection)
+
+    def _connected(self, stop: threading.Event, first: Callable[[psycopg.Connection[Any]], _T]) -> _T | None:
+        """Wait for the database until `stop`, and return what is done first with the new session."""
         delay_s = RECONNECT_FIRST_S
         while not stop.is_set():
             self._cycles += 1
             try:
                 self._connection = connect(self._url, f"amends-main-{self._id}")
-                notice_restore(self._connection, self._witness)
-                self._own.reclaim(self._connection)
+                return first(self._connection)
             except psycopg.OperationalError as error:
                 self._connection = None
                 log.warning("no database (%s); again in %.1f s", str(error).strip(), delay_s)
                 stop.wait(delay_s)
                 delay_s = min(delay_s * 2, RECONNECT_MAX_S)
-            else:
-                return
+        return None
 
     def _cycle(self, connection: psycopg.Connection[Any]) -> None:
         self._clock.sample(connection)

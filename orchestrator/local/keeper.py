@@ -93,13 +93,24 @@ class Keeper:
         await self.start(self._services[name])
 
     async def stop_all(self) -> dict[str, int]:
-        """Stop everything, what depends on others first; return the exit codes."""
+        """Stop everything, what depends on others first; return the exit codes. Cancelled, it kills all at once."""
         codes: dict[str, int] = {}
-        while left := [name for name in self._services if name in self._children and name not in codes]:
-            needed = {dependency for name in left for dependency, _ in self._services[name].depends_on}
-            free = [name for name in left if name not in needed]
-            codes.update(zip(free, await asyncio.gather(*map(self.stop, free)), strict=True))
+        try:
+            while left := [name for name in self._services if name in self._children and name not in codes]:
+                needed = {dependency for name in left for dependency, _ in self._services[name].depends_on}
+                free = [name for name in left if name not in needed]
+                codes.update(zip(free, await asyncio.gather(*map(self.stop, free)), strict=True))
+        except asyncio.CancelledError:
+            self.kill_all()
+            raise
         return codes
+
+    def kill_all(self) -> None:
+        """SIGKILL to everything; nothing is waited for."""
+        for watch in self._watches.values():
+            watch.cancel()
+        for child in self._children.values():
+            child.kill()
 
     async def _start_after(self, service: Service, dependencies: list[asyncio.Task[None]]) -> None:
         await asyncio.gather(*dependencies)

@@ -75,10 +75,13 @@ class RunningStack:
         await self._keeper.start_again(name)
 
     async def down(self) -> None:
-        """Stop what was spawned, the newest first to hear of it, then the servers."""
+        """Stop what was spawned, the newest first to hear of it, then the servers. Cancelled, it kills all at once."""
         try:
             await asyncio.gather(*(child.stop() for child in reversed(self._spawned)))
             await self._stop_servers()
+        except asyncio.CancelledError:
+            self._keeper.kill_all()
+            raise
         finally:
             self._var.stack.unlink(missing_ok=True)
             self._ownership.release()

@@ -20,18 +20,28 @@ import asyncio, pathlib, sys
 from orchestrator.local.stack import kept
 async def main():
     async with kept(pathlib.Path(sys.argv[1]), progress=print) as running:
-        await running.spawn("worker", [sys.executable, "-c", "import time; time.sleep(600)"], {})
+        await running.spawn("worker", [sys.executable, "-c", sys.argv[2]], {})
         print("UP", flush=True)
-        await asyncio.sleep(600)
+        try:
+            await asyncio.sleep(600)
+        finally:
+            print("ENDING", flush=True)
 asyncio.run(main())
+"""
+POLITE = "import time; time.sleep(600)"
+DEAF = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("deaf", flush=True)
+time.sleep(600)
 """
 
 
 class Foreground:
-    def __init__(self, var: VarDir) -> None:
+    def __init__(self, var: VarDir, worker: str = POLITE) -> None:
         self.var = var
         env = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS")}
-        command = [sys.executable, "-c", KEPT, str(var.root)]
+        command = [sys.executable, "-c", KEPT, str(var.root), worker]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
 
     def wait_until(self, line: str) -> None:
@@ -44,9 +54,11 @@ class Foreground:
 
 
 @pytest.fixture
-def foreground(tmp_path: Path) -> Iterator[Foreground]:
-    foreground = Foreground(VarDir.at(tmp_path / "var"))
+def foreground(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Foreground]:
+    foreground = Foreground(VarDir.at(tmp_path / "var"), getattr(request, "param", POLITE))
     yield foreground
+    for child in foreground.children():  # of a keeper that did not do its duty
+        os.killpg(child.identity.pid, signal.SIGKILL)
     foreground.process.kill()
     foreground.process.communicate()
 
@@ -70,12 +82,15 @@ def test_ctrl_c_while_the_servers_start_ends_all(foreground: Foreground) -> None
     assert not any(child.identity.is_alive() for child in children)
 
 
-def test_a_second_ctrl_c_does_not_wait(foreground: Foreground) -> None:
+@pytest.mark.parametrize("foreground", [DEAF], indirect=True)
+def test_a_second_ctrl_c_while_the_programs_are_stopped_kills_the_servers_too(foreground: Foreground) -> None:
     foreground.wait_until("UP")
     children = foreground.children()
-    for child in children:  # Deaf to every polite word.
+    eventually(lambda: "deaf" in (foreground.var.log / "worker.log").read_text(), 20, "the worker hears no SIGTERM")
+    for child in children:  # Nor does a stopped one, not even when its parent dies.
         os.kill(child.identity.pid, signal.SIGSTOP)
     foreground.process.send_signal(signal.SIGINT)
+    foreground.wait_until("ENDING")
     foreground.process.send_signal(signal.SIGINT)
     foreground.process.wait(deadline(30))
     eventually(lambda: not any(child.identity.is_alive() for child in children), 10, "all are gone")
