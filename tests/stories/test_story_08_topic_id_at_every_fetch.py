@@ -12,6 +12,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from orchestrator.messaging.control import Start
+from orchestrator.messaging.kafka_admin import Admin
 from orchestrator.messaging.outgoing import start_row
 from orchestrator.messaging.topics import Topics
 from outbox_relay.rows import HEADER_COLUMNS
@@ -44,6 +45,8 @@ def send_starts(system: System, names: list[str]) -> None:
 def make_the_topic_again(system: System) -> None:
     topic = Topics(system.settings.topic_prefix).sagas
     admin = AdminClient({"bootstrap.servers": system.settings.kafka_bootstrap_servers})
+    broker = Admin(system.settings.kafka_bootstrap_servers)
+    before = broker.topic_ids([topic])
     admin.delete_topics([topic])[topic].result(deadline(20))
 
     def made() -> bool:
@@ -54,6 +57,8 @@ def make_the_topic_again(system: System) -> None:
         return True
 
     eventually(made, 20, "the topic is made again")
+    # The controller answers before the broker follows: until then the broker still writes into the old one.
+    eventually(lambda: broker.topic_ids([topic]) not in ({}, before), 20, "the broker has the new topic")
 
 
 def started(system: System) -> set[str]:

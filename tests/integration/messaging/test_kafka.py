@@ -47,12 +47,21 @@ def topic(admin: Admin, topic_prefix: str) -> str:
 
 @pytest.fixture
 def send(kafka_bootstrap_servers: str) -> Callable[..., None]:
-    producer = Producer({"bootstrap.servers": kafka_bootstrap_servers, "enable.idempotence": True, "linger.ms": 0})
-
     def send(topic: str, partition: int, *values: bytes | None, headers=HEADERS) -> None:
+        # A producer of its own: one that was there before a topic was made again may hold the topic for missing.
+        producer = Producer({"bootstrap.servers": kafka_bootstrap_servers, "enable.idempotence": True, "linger.ms": 0})
+        errors: list[object] = []
         for value in values:
-            producer.produce(topic, value, b"key", partition=partition, headers=headers)
+            producer.produce(
+                topic,
+                value,
+                b"key",
+                partition=partition,
+                headers=headers,
+                on_delivery=lambda error, _: errors.append(error),
+            )
         assert producer.flush(deadline(10)) == 0
+        assert errors == [None] * len(values)  # a message that was given up has left the queue, too
 
     return send
 
