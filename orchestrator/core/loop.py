@@ -233,6 +233,8 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
         self.evict()
         self.evicted = False
 
+    # ---- inside --------------------------------------------------------------------------------------------------
+
     def _run_ready(self, left: int) -> int:
         while self._ready and self.broken is None:
             handles, self._ready = self._ready, []

@@ -53,8 +53,9 @@ log = logging.getLogger("orchestrator.engine")
 IDLE_S = 0.05
 TOPIC_LOOK_EVERY_S = 2.0
 RECONNECT_FIRST_S, RECONNECT_MAX_S = 0.1, 2.0
-_T = TypeVar("_T")
 RETRY_WHOLE = ("08", "40", "53", "57")  # SQLSTATE classes of a database that can't right now
+
+_T = TypeVar("_T")
 
 
 class Worker:
@@ -223,6 +224,9 @@ class Worker:
         for hold in self._own.holds.values():
             self._witness.remember(hold.shard, hold.epoch, hold.owner, hold.batch_no)
         self._own.lose(set(self._own.holds))
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
         self._connection = None
@@ -240,7 +244,7 @@ class Worker:
                 self._connection = connect(self._url, f"amends-main-{self._id}")
                 return first(self._connection)
             except psycopg.OperationalError as error:
-                self._connection = None
+                self._disconnect()  # a session that was lost by what came first, or there is none
                 log.warning("no database (%s); again in %.1f s", str(error).strip(), delay_s)
                 stop.wait(delay_s)
                 delay_s = min(delay_s * 2, RECONNECT_MAX_S)
