@@ -1,5 +1,6 @@
 """Entry: the options before the command, the commands, and what an error looks like at the edge."""
 
+import io
 import json
 import logging
 import sys
@@ -65,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; end with one of the codes in `exits`."""
     if arguments is None:
         arguments = sys.argv[1:]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # In a pipe, too, a line stands before the remark that follows it.
     try:
         app(args=list(arguments), prog_name="amends")
     except KeyboardInterrupt:

@@ -17,7 +17,7 @@ CELL_CHARS_MAX = 60
 
 def print_json(value: Any) -> None:
     """One JSON document on one line: `jq` and line readers both take it."""
-    print(json.dumps(to_json(value), ensure_ascii=False), flush=True)
+    print(json.dumps(to_json(value), ensure_ascii=False))
 
 
 def to_json(value: Any) -> Any:
@@ -35,9 +35,9 @@ def to_json(value: Any) -> Any:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Plain lines."""
+    """Plain lines, each written at once: `main` sees to that."""
     for line in lines:
-        print(line, flush=True)
+        print(line)
 
 
 def say(text: str) -> None:

@@ -27,7 +27,7 @@ class Shell:
         self.exit_code = 0
         self.dev: subprocess.Popen[bytes] | None = None
         self.environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},  # few users have it
             "DATABASE_URL": database_url,
             "KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap_servers,
             "AMENDS_TOPIC_PREFIX": topic_prefix,
