@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from orchestrator import telemetry
 from orchestrator.app import App
 from orchestrator.errors import DefinitionError, DependencyError
+from orchestrator.first_session import try_session
 from orchestrator.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def run_orchestrator(app: App, settings: Settings) -> None:
     if not app.sagas:
         raise DefinitionError("this App has no sagas: list them, App(sagas=[…])")
     _check_names()
+    try_session(settings.database_url.get_secret_value())
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -48,6 +50,7 @@ def run_participants(participants: "Sequence[Participant[Any]]", settings: Setti
     if not participants:
         raise DefinitionError("this App has no participants: list them, App(participants=[…])")
     _check_names()
+    try_session(settings.database_url.get_secret_value())
     send_last_spans = telemetry.setup(participants[0].name, settings.otel_exporter_otlp_endpoint)
     try:
         asyncio.run(_until_signal(lambda stop: _participants(participants, settings, stop)))

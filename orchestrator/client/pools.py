@@ -14,15 +14,13 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 from orchestrator.client.requests import Pause, Steps
 from orchestrator.client.statements import Query
 from orchestrator.errors import AmendsError, DependencyError
+from orchestrator.first_session import TRIAL_S, refuse_what_stays_so, try_session
 from orchestrator.settings import Settings, without_password
 from outbox_relay.connections import first_row, first_row_async
 
 T = TypeVar("T")
 
 APPLICATION_NAME = "amends client"
-TRIAL_S = 5
-# libpq gives no code for why a connection failed.
-LASTING = ("does not exist", "authentication failed", "no pg_hba.conf entry", "permission denied")
 IDLE_S = 300.0  # a connection that nobody used for this long is closed
 
 
@@ -38,10 +36,11 @@ async def opened_async_pool(settings: Settings) -> AsyncConnectionPool[AsyncConn
 
     A pool only says that it waited in vain; so one connection is tried first, and what no waiting mends is raised.
     """
+    url = settings.database_url.get_secret_value()
     try:
-        await (await AsyncConnection.connect(settings.database_url.get_secret_value(), connect_timeout=TRIAL_S)).close()
+        await (await AsyncConnection.connect(url, connect_timeout=TRIAL_S)).close()
     except psycopg.OperationalError as error:
-        _refuse_what_stays_so(error, settings)
+        refuse_what_stays_so(error, url)
     pool = _async_pool(settings)
     await pool.open()
     return pool
@@ -49,10 +48,7 @@ async def opened_async_pool(settings: Settings) -> AsyncConnectionPool[AsyncConn
 
 def opened_sync_pool(settings: Settings) -> ConnectionPool[Connection[tuple[Any, ...]]]:
     """A pool for `SyncClient`; as `opened_async_pool`."""
-    try:
-        Connection.connect(settings.database_url.get_secret_value(), connect_timeout=TRIAL_S).close()
-    except psycopg.OperationalError as error:
-        _refuse_what_stays_so(error, settings)
+    try_session(settings.database_url.get_secret_value())
     pool = _sync_pool(settings)
     pool.open()
     return pool
@@ -149,11 +145,3 @@ def explained(error: psycopg.Error, settings: Settings) -> AmendsError | None:
                 f"{where} has no tables of an orchestrator ({error.diag.message_primary}): run `amends migrate`"
             )
     return None
-
-
-def _refuse_what_stays_so(error: psycopg.OperationalError, settings: Settings) -> None:
-    """Raise for a wrong name or password; a server that is starting again is worth the pool's patience."""
-    said = " ".join(str(error).split())
-    if any(text in said for text in LASTING):
-        where = without_password(settings.database_url.get_secret_value())
-        raise DependencyError(f"{where}: {said}. Is DATABASE_URL right? A new one needs `amends migrate`") from error

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
 from orchestrator import App, Command, Participant, Saga, Transaction, saga
+from orchestrator.cli import exits
 from orchestrator.client import SyncClient
 from orchestrator.messaging.kafka import ShardConsumer
 from orchestrator.migrations import migrate
@@ -62,7 +64,7 @@ def ask(settings: Settings, sql: str) -> list[tuple]:
 
 
 @contextmanager
-def process(settings: Settings, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def process(settings: Settings, *arguments: str, heard: bool = False) -> Iterator[subprocess.Popen[bytes]]:
     environment = {
         **os.environ,
         "DATABASE_URL": settings.database_url.get_secret_value(),
@@ -70,7 +72,11 @@ def process(settings: Settings, *arguments: str) -> Iterator[subprocess.Popen[by
         "AMENDS_TOPIC_PREFIX": settings.topic_prefix,
         "PYTHONPATH": str(Path(__file__).parents[3]),
     }
-    running = subprocess.Popen([sys.executable, "-m", "orchestrator.cli", *arguments], env=environment)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator.cli", *arguments],
+        env=environment,
+        stderr=subprocess.PIPE if heard else None,
+    )
     try:
         yield running
     finally:
@@ -175,3 +181,15 @@ async def test_hello_from_the_command_line(settings: Settings, make_database: Ca
             assert client.result(welcome, "welcome-ada", timeout=deadline(60)) == "Hello, Ada, welcome back"
             second.send_signal(signal.SIGTERM)
             assert second.wait(deadline(30)) == 0
+
+
+@pytest.mark.parametrize("role", [("orchestrator", "welcome"), ("participant", "greeter")], ids=lambda role: role[0])
+def test_a_wrong_database_url_ends_the_process_with_what_to_do(settings: Settings, role: tuple[str, str]) -> None:
+    """A server that is away is waited for; a name that it does not have never comes by waiting."""
+    wrong = settings.database_url.get_secret_value() + "_no_such"
+    command, name = role
+    elsewhere = settings.model_copy(update={"database_url": SecretStr(wrong)})
+    with process(elsewhere, command, f"tests.integration.client.test_run:{name}", heard=True) as running:
+        said = running.communicate(timeout=deadline(30))[1].decode()
+        assert running.returncode == exits.DEPENDENCY
+    assert "_no_such" in said and "does not exist" in said and "Is DATABASE_URL right?" in said
