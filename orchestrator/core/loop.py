@@ -16,12 +16,15 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, NoReturn
+from zlib import crc32
 
 from orchestrator import limits
 from orchestrator.core.blocked import Evicted, author_line, blocked
 from orchestrator.core.tasks import SagaFuture, SagaTask, ShieldedFuture
 from orchestrator.core.timers import SagaTimer, Timers, microseconds
 from orchestrator.errors import Misuse
+
+_NUMBER_BITS = 24  # tasks and futures of one saga in memory that can be told apart from those of others
 
 if TYPE_CHECKING:
     # For a type checker the methods that are refused below, in a loop over their names, would be missing.
@@ -41,6 +44,7 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
         "errors",
         "evicted",
         "generators",
+        "hashes_from",
         "now_us",
         "start_us",
         "tasks",
@@ -48,7 +52,8 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
         "timers",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, saga_uid: str) -> None:
+        self.hashes_from = crc32(saga_uid.encode()) << _NUMBER_BITS
         self.start_us = 0
         self.now_us = 0
         self.evicted = False

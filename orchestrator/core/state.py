@@ -81,7 +81,7 @@ class SagaState:
 
     def __init__(self, identity: SagaIdentity) -> None:
         self.identity = identity
-        self.loop = SagaLoop()
+        self.loop = SagaLoop(identity.uid)
         self.loop.timer_noted = self._note_timer
         self.status: Status = "queued"
         self.status_before: Status = "running"

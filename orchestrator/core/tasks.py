@@ -1,4 +1,8 @@
-"""The tasks and futures of a saga's loop: they hash by a number that a replay gives again."""
+"""The tasks and futures of a saga's loop: they hash by a number that a replay gives again.
+
+Its low bits count, its high bits are the saga's: in a table with the first tasks of all sagas (anyio keeps one) these
+would else have one hash, and each that came or went would be compared with thousands.
+"""
 
 from asyncio import futures, tasks
 from collections.abc import Coroutine
@@ -17,25 +21,25 @@ class SagaTask(tasks.Task[Any]):
     shield: "ShieldedFuture | None" = None
 
     def __init__(self, coro: Coroutine[Any, Any, Any], *, loop: "SagaLoop", name: str | None, context: Context) -> None:
-        self.number = loop.next_number()
+        number = loop.next_number()
+        self._hash = loop.hashes_from + number
         self.place = context.get(PLACE)
-        super().__init__(coro, loop=loop, name=name or f"task-{self.number}", context=context)
+        super().__init__(coro, loop=loop, name=name or f"task-{number}", context=context)
         self._log_destroy_pending = False
-        # asyncio keeps one set of the tasks of ALL loops. There the first tasks of all sagas would have one hash: with
-        # thousands in memory, each that came or went was compared with thousands (milliseconds, seen).
+        # asyncio keeps one set of the tasks of ALL loops: who asks it for his own would walk over those of all sagas.
         tasks._unregister_task(self)
 
     def __hash__(self) -> int:
-        return self.number
+        return self._hash
 
 
 class SagaFuture(futures.Future[Any]):
     def __init__(self, *, loop: "SagaLoop") -> None:
-        self.number = loop.next_number()
+        self._hash = loop.hashes_from + loop.next_number()
         super().__init__(loop=loop)
 
     def __hash__(self) -> int:
-        return self.number
+        return self._hash
 
 
 class ShieldedFuture(SagaFuture):

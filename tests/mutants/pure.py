@@ -513,7 +513,7 @@ MUTANTS = (
         """        tasks._unregister_task(self)
 
     def __hash__(self) -> int:
-        return self.number
+        return self._hash
 """,
         """        tasks._unregister_task(self)
 """,

@@ -15,6 +15,7 @@ from orchestrator import Saga, TimedOut, saga
 from orchestrator.core.blocked import Blocked, Evicted, TurnTooLong
 from orchestrator.core.entries import Started, TimerFired
 from orchestrator.core.ids import SagaIdentity
+from orchestrator.core.loop import SagaLoop
 from orchestrator.core.timers import microseconds
 from orchestrator.core.turn import LiveSaga
 from tests.unit.core.shop import SECOND, Charge, Driver, Paid, Print, Reserve, ops
@@ -46,8 +47,21 @@ def test_sets_of_tasks_iterate_in_the_order_of_creation() -> None:
     assert orders == {tuple(f"clean {n}" for n in range(6))}
 
 
-def test_the_tasks_of_a_saga_are_in_no_set_with_those_of_others() -> None:
-    """In asyncio's they would all have the hash of a first task: each is then compared with each."""
+def test_tasks_of_two_sagas_have_two_hashes_and_those_of_a_replay_the_same() -> None:
+    """anyio keeps one table of all tasks: with one hash for all first tasks, each is compared with each."""
+
+    def hashes(uid: str) -> list[int]:
+        loop = SagaLoop(uid)
+        made = [hash(loop.create_future()) for _ in range(3)]
+        loop.evict()
+        return made
+
+    assert hashes("one") == hashes("one")
+    assert not set(hashes("one")) & set(hashes("another"))
+
+
+def test_the_tasks_of_a_saga_are_not_in_asyncios_set_of_all() -> None:
+    """Who asks it for the tasks of one loop walks over those of all."""
     driver = Driver(group_that_fails, 6)
     assert len(driver.live._st.loop.live_tasks()) == 8
     assert asyncio.all_tasks(driver.live._st.loop) == set()
