@@ -6,6 +6,7 @@
 #   make test      check, the tests on real servers, and the demo in its fast mode
 #   make test-all  what takes longer: crash points, restarts, wipes, mutants
 #   make mutants   each planted bug must turn a test red
+#   make bench     how fast it is here, in ratios to what this machine's Postgres can do
 #   make lock      write the two locks of Python packages (needs uv)
 
 SHELL := bash
@@ -14,7 +15,7 @@ DEV := compose/bootstrap.sh dev
 TEST_WORKERS ?= 2
 SEED := $(or $(SEED),$(shell echo $$RANDOM))
 
-.PHONY: demo up down check test test-all mutants lock
+.PHONY: demo up down check test test-all mutants bench lock
 
 demo:
 	@exec $(DEMO) -m services.demo
@@ -44,6 +45,9 @@ test-all:
 
 mutants:
 	@exec $(DEV) -m tests.mutants
+
+bench:
+	@exec $(DEV) -m tests.bench
 
 lock:
 	uv pip compile pyproject.toml --extra local --group demo $(LOCK_OPTIONS) -o requirements.lock
