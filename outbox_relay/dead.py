@@ -30,7 +30,8 @@ PARKED: LiteralString = """
     FROM amends.outbox_dead GROUP BY aggregatetype, aggregateid
 """
 ASKED: LiteralString = "SELECT EXISTS (SELECT FROM amends.outbox_dead WHERE redrive_at IS NOT NULL)"
-# With a row go all of its key, or, when the topic is parked, all of its topic: none may overtake another.
+# With a row go all of its key, or, when the topic is parked, all of its topic: none may overtake another. And whatever
+# waits behind nothing any more, because what it waited for was given up or parks only its own key now.
 REDRIVE: LiteralString = f"""
     WITH asked AS (
         SELECT DISTINCT aggregatetype, aggregateid, scope FROM amends.outbox_dead WHERE redrive_at IS NOT NULL
@@ -38,6 +39,11 @@ REDRIVE: LiteralString = f"""
         DELETE FROM amends.outbox_dead d
         WHERE (d.aggregatetype, d.aggregateid) IN (SELECT aggregatetype, aggregateid FROM asked)
            OR d.aggregatetype IN (SELECT aggregatetype FROM asked WHERE scope IN ('topic', 'missing'))
+           OR d.scope = 'behind' AND NOT EXISTS (
+               SELECT FROM amends.outbox_dead c
+               WHERE c.aggregatetype = d.aggregatetype
+                   AND (c.scope IN ('topic', 'missing') OR c.scope = 'key' AND c.aggregateid = d.aggregateid)
+           )
         RETURNING d.*
     )
     INSERT INTO amends.outbox ({_COLUMNS}) SELECT {_COLUMNS} FROM gone ORDER BY seq
@@ -46,10 +52,13 @@ ASK: LiteralString = """
     UPDATE amends.outbox_dead SET redrive_at = now()
     WHERE aggregatetype = %(topic)s AND (%(key)s::text IS NULL OR aggregateid = %(key)s)
 """
+# A row for a partition that the topic does not have parks its key from now on, and no longer the topic.
 ASK_FOR_FOUND: LiteralString = """
-    UPDATE amends.outbox_dead d SET redrive_at = now()
+    UPDATE amends.outbox_dead d
+    SET redrive_at = CASE WHEN d.partition < t.partitions THEN now() END,
+        scope = CASE WHEN d.partition < t.partitions THEN d.scope ELSE 'key' END
     FROM unnest(%s::text[], %s::int[]) AS t(topic, partitions)
-    WHERE d.scope = 'missing' AND d.redrive_at IS NULL AND d.aggregatetype = t.topic AND d.partition < t.partitions
+    WHERE d.scope = 'missing' AND d.redrive_at IS NULL AND d.aggregatetype = t.topic
 """
 DISCARD: LiteralString = "DELETE FROM amends.outbox_dead WHERE seq = %s AND scope <> 'behind'"
 LIST: LiteralString = """
@@ -94,11 +103,14 @@ def redrive(session: Session) -> int:
     return count
 
 
-def ask_for_found(session: Session, partitions: Mapping[str, int]) -> None:
-    """Ask for the rows of topics that were missing: `partitions` are the topics that there are, and how large."""
+def ask_for_found(session: Session, partitions: Mapping[str, int]) -> bool:
+    """Ask for the rows of topics that were missing: `partitions` are the topics that there are, and how large.
+    Whether there were any: what is parked has changed then.
+    """
     failpoint("relay.found.before")
-    session.execute(ASK_FOR_FOUND, ([*partitions], [*partitions.values()]))
+    changed = session.execute(ASK_FOR_FOUND, ([*partitions], [*partitions.values()])).rowcount
     failpoint("relay.found.after")
+    return changed > 0
 
 
 def ask_redrive(session: Session, topic: str, key: str | None = None) -> int:

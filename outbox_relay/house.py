@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException
 
 from outbox_relay import dead, sent, slot, topics
 from outbox_relay.broker import Broker
-from outbox_relay.limits import KEEP_HOUSE_S, RESTART_MAX_S, TOPICS_REFRESH_S
+from outbox_relay.limits import KEEP_HOUSE_S, RESTART_MAX_S, SECOND_LOOK_S, TOPICS_REFRESH_S
 from outbox_relay.postgres import Session, connect
 
 log = logging.getLogger("outbox_relay")
@@ -38,6 +38,7 @@ class House(threading.Thread):
         self._url, self._broker, self._adopt = database_url, broker, adopt
         self._stop_asked = threading.Event()
         self._wanted: set[str] = set()
+        self._doubtful: frozenset[str] = frozenset()  # absent at the last look, and not before
         self._wake = threading.Event()
         self._due = {"partitions": 0.0, "topics": 0.0, "lost": 0.0}
 
@@ -69,7 +70,7 @@ class House(threading.Thread):
                     while not self._stop_asked.is_set():
                         self._round(session)
                         pause_s = KEEP_HOUSE_S
-                        self._wake.wait(KEEP_HOUSE_S)
+                        self._wake.wait(min(KEEP_HOUSE_S, max(0.0, self._due["topics"] - time.monotonic())))
                         self._wake.clear()
             except psycopg.Error as error:
                 log.warning("%s: %s; trying again in %.1f s", self.name, str(error).strip(), pause_s)
@@ -117,13 +118,25 @@ class House(threading.Thread):
                 "%s: topic %s was made again (id %s, was %s)", self.name, name, found[name].topic_id, before.get(name)
             )
         self.topic_ids = {name: topic.topic_id for name, topic in found.items()}
-        self._tell_missing(frozenset(known) - frozenset(found))
-        self.asked = frozenset(known)
-        dead.ask_for_found(session, {name: topic.partitions for name, topic in found.items()})
+        doubtful = self._see_missing(frozenset(known) - frozenset(found))
+        self.asked = frozenset(known) - doubtful
+        if dead.ask_for_found(session, {name: topic.partitions for name, topic in found.items()}):
+            self.redrive_asked.set()
         # Not only when the id has just changed: the ack of a lost topic may be booked after that [M5].
         if self._is_due("lost") or changed:
             self._resend_lost(session)
             self._did("lost", LOST_ROWS_EVERY_S)
+
+    def _see_missing(self, absent: frozenset[str]) -> frozenset[str]:
+        """Those that were there a look ago, or never asked about. A broker does not know of a topic for a moment after
+        it was made: they are asked about once more, soon, and until then their rows wait.
+        """
+        doubtful = absent - self.missing - self._doubtful
+        self._doubtful = doubtful
+        if doubtful:
+            self._due["topics"] = min(self._due["topics"], time.monotonic() + SECOND_LOOK_S)
+        self._tell_missing(absent - doubtful)
+        return doubtful
 
     def _tell_missing(self, missing: frozenset[str]) -> None:
         for name in missing - self.missing:

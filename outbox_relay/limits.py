@@ -49,6 +49,7 @@ SLOT_RETRY_MAX_S = 60.0
 # Housekeeping.
 KEEP_HOUSE_S = 1.0
 TOPICS_REFRESH_S = 5.0
+SECOND_LOOK_S = 0.5  # after a topic was not there: a broker hears of a new one from its controller
 SENT_DAYS_AHEAD = 2
 SENT_KEPT_S = 86_400.0
 RESEND_ROWS_MAX = 1_000

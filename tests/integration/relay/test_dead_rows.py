@@ -57,6 +57,25 @@ def test_a_partition_that_is_not_there_parks_its_key(place: Place) -> None:
         place.await_empty()
 
 
+def test_when_a_missing_topic_is_made_without_the_partition_of_a_row_only_that_key_stays_parked(place: Place) -> None:
+    topic = f"{place.prefix}numbers"
+    place.tell(topic)
+    with running(relay(place)):
+        place.await_state("streaming")
+        with place.connect() as connection:
+            bad = Row(topic=topic, key="bad", type="T", payload=b"0", partition=99)
+            connection.execute(table.INSERT_MANY, table.insert_params([bad], lambda _: 100))
+        place.add(row(topic, "good", b"0"))
+        eventually(lambda: [scope for _, _, scope in dead_rows(place)] == ["missing", "behind"], 20, "both wait")
+        place.topic("numbers")
+        with reading(place, topic) as reader:
+            reader.await_numbers({"good": 1})
+            place.add(row(topic, "bad", b"1"), row(topic, "good", b"1"))
+            reader.await_numbers({"good": 2})
+        place.await_empty()
+        assert dead_rows(place) == [("bad", "0", "key"), ("bad", "1", "behind")]
+
+
 def test_a_missing_topic_parks_itself_until_it_is_made(place: Place) -> None:
     topic, missing = place.topic("numbers"), place.prefix + "missing"
     place.tell(missing)

@@ -1,0 +1,72 @@
+"""What the relay's house believes of topics that Kafka does not know."""
+
+from typing import Any
+
+import pytest
+
+from outbox_relay import topics
+from outbox_relay.house import House
+from outbox_relay.topics import Topic
+
+SAGAS = "sagas"
+
+
+class Kafka:
+    """What the broker says of topics."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Topic] = {}
+
+    def describe(self, _names: object) -> dict[str, Topic]:
+        return self.found
+
+
+class Session:
+    """Knows the topics that `amends.topics` has, and forgets what it is told."""
+
+    rowcount = 0
+
+    def execute(self, statement: str, _params: Any = None) -> "Session":
+        self._rows: list[tuple[Any, ...]] = [(SAGAS, 4, None)] if statement == topics.SELECT else [(0,)]
+        return self
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        return self._rows
+
+
+@pytest.fixture
+def kafka() -> Kafka:
+    return Kafka()
+
+
+@pytest.fixture
+def house(kafka: Kafka) -> House:
+    return House("postgresql://nowhere", "unit", kafka, lambda _session: None)  # type: ignore[arg-type]
+
+
+def look(house: House) -> None:
+    house._refresh(Session())  # type: ignore[arg-type]
+
+
+def test_a_topic_that_was_made_a_moment_ago_is_no_missing_one(house: House, kafka: Kafka) -> None:
+    look(house)
+    assert house.missing == frozenset()
+    assert house.asked == frozenset()  # so its rows wait
+    kafka.found = {SAGAS: Topic(SAGAS, 4, "A")}
+    look(house)
+    assert house.missing == frozenset()
+    assert house.asked == {SAGAS}
+
+
+def test_what_is_absent_twice_is_missing_until_it_is_there(house: House, kafka: Kafka) -> None:
+    look(house)
+    look(house)
+    assert house.missing == house.asked == {SAGAS}
+    look(house)
+    assert house.missing == {SAGAS}
+    kafka.found = {SAGAS: Topic(SAGAS, 4, "A")}
+    look(house)
+    assert house.missing == frozenset()
+    kafka.found = {}
+    look(house)
+    assert house.missing == frozenset()  # it is asked for once more
