@@ -5,6 +5,8 @@ from typing import Any, TypeAlias
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from outbox_relay import arrays
+
 Session: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 # A peer that is gone without a word is noticed after some seconds, not after the kernel's two hours.
@@ -34,4 +36,6 @@ def connect(database_url: str, purpose: str, *settings: str) -> Session:
     replica that is slow must cost neither the lease nor the rate.
     """
     own = conninfo(database_url, purpose, "synchronous_commit=off", *settings)
-    return psycopg.connect(own, autocommit=True)
+    session = psycopg.connect(own, autocommit=True)
+    arrays.register(session)
+    return session

@@ -7,6 +7,7 @@ from uuid import UUID
 import psycopg
 
 from orchestrator.errors import DependencyError
+from outbox_relay import arrays
 
 CONNECT_TIMEOUT_S = 5
 # A peer that is gone without a word is noticed within seconds; a transaction that stands still does not keep its locks.
@@ -47,7 +48,7 @@ class Installation:
 
 def connect(url: str, application_name: str) -> psycopg.Connection[Any]:
     """A session in autocommit mode: transactions are opened where they are meant."""
-    return psycopg.connect(
+    connection = psycopg.connect(
         url,
         autocommit=True,
         application_name=application_name,
@@ -57,6 +58,8 @@ def connect(url: str, application_name: str) -> psycopg.Connection[Any]:
         keepalives_interval=2,
         keepalives_count=3,
     )
+    arrays.register(connection)
+    return connection
 
 
 def read_installation(connection: psycopg.Connection[Any]) -> Installation:

@@ -16,6 +16,7 @@ from psycopg import pq
 
 from orchestrator.failpoints import failpoint
 from orchestrator.participant.refusal import TransactionIsOurs
+from outbox_relay import arrays
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -166,6 +167,7 @@ class Lane:
             connection = await InboxConnection.connect(
                 self._url, autocommit=True, cursor_factory=InboxCursor, **options
             )
+            arrays.register(connection)
             self._connection = connection
             self.sessions.connection = connection
         return self._connection
