@@ -11,6 +11,7 @@ import psycopg
 
 from orchestrator.client import reading, requests
 from orchestrator.client.answers import Description, Started
+from orchestrator.client.known import Known
 from orchestrator.client.pools import Finished, explained, opened_async_pool, run_async, run_joined_async
 from orchestrator.client.requests import Duration, Steps
 from orchestrator.contracts import Message
@@ -38,6 +39,7 @@ class Client:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._given = settings
+        self._known = Known()
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
@@ -129,7 +131,7 @@ class Client:
             return await self.request(steps)
         if not is_async(connection):
             raise TypeError(f"Client awaits its connection; {type(connection).__qualname__} is for SyncClient")
-        return await run_joined_async(connection, steps)
+        return await run_joined_async(connection, steps, self._known.of(connection))
 
     async def request(self, steps: Steps[_T], timeout_s: float | None = None, late: str = "no answer") -> _T:
         """Run a request of `client.requests` or `client.reading` on a connection of ours; the console does."""
@@ -145,7 +147,7 @@ class Client:
     async def _run_waiting(self, steps: Steps[_T]) -> _T:
         while True:
             async with self._connection() as connection:
-                found = await run_async(connection, steps)
+                found = await run_async(connection, steps, self._known.of())
             if isinstance(found, Finished):
                 return found.value
             await asyncio.sleep(found.seconds)

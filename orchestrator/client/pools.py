@@ -11,6 +11,7 @@ import psycopg
 from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
+from orchestrator.client.known import Answers, Looked, keep
 from orchestrator.client.requests import Pause, Steps
 from orchestrator.client.statements import Query
 from orchestrator.errors import AmendsError, DependencyError
@@ -55,6 +56,12 @@ def opened_sync_pool(settings: Settings) -> ConnectionPool[Connection[tuple[Any,
 
 
 def _async_pool(settings: Settings) -> AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]:
+    looked = Looked()
+
+    async def check(connection: AsyncConnection[tuple[Any, ...]]) -> None:
+        if looked.is_due(connection):
+            await AsyncConnectionPool.check_connection(connection)
+
     return AsyncConnectionPool(
         settings.database_url.get_secret_value(),
         kwargs={"autocommit": True, "application_name": APPLICATION_NAME},
@@ -63,12 +70,18 @@ def _async_pool(settings: Settings) -> AsyncConnectionPool[AsyncConnection[tuple
         timeout=settings.client_connect_timeout_s,
         max_idle=IDLE_S,
         reconnect_timeout=settings.client_connect_timeout_s,
-        check=AsyncConnectionPool.check_connection,
+        check=check,
         open=False,
     )
 
 
 def _sync_pool(settings: Settings) -> ConnectionPool[Connection[tuple[Any, ...]]]:
+    looked = Looked()
+
+    def check(connection: Connection[tuple[Any, ...]]) -> None:
+        if looked.is_due(connection):
+            ConnectionPool.check_connection(connection)
+
     return ConnectionPool(
         settings.database_url.get_secret_value(),
         kwargs={"autocommit": True, "application_name": APPLICATION_NAME},
@@ -77,55 +90,68 @@ def _sync_pool(settings: Settings) -> ConnectionPool[Connection[tuple[Any, ...]]
         timeout=settings.client_connect_timeout_s,
         max_idle=IDLE_S,
         reconnect_timeout=settings.client_connect_timeout_s,
-        check=ConnectionPool.check_connection,
+        check=check,
         open=False,
     )
 
 
-async def run_async(connection: AsyncConnection[tuple[Any, ...]], steps: Steps[T]) -> Pause | Finished[T]:
+async def run_async(
+    connection: AsyncConnection[tuple[Any, ...]], steps: Steps[T], answers: Answers
+) -> Pause | Finished[T]:
     """Run a request, or go on with it after a Pause, until it ends or wants to wait."""
     try:
         asked = next(steps)
         while isinstance(asked, Query):
-            cursor = await connection.execute(asked.sql, asked.params)
-            asked = steps.send(await cursor.fetchall())
+            if (rows := answers.get(asked.sql)) is None:
+                rows = await (await connection.execute(asked.sql, asked.params)).fetchall()
+                keep(answers, asked, rows)
+            asked = steps.send(rows)
         return asked
     except StopIteration as end:
         return Finished(end.value)
 
 
-def run_sync(connection: Connection[tuple[Any, ...]], steps: Steps[T]) -> Pause | Finished[T]:
+def run_sync(connection: Connection[tuple[Any, ...]], steps: Steps[T], answers: Answers) -> Pause | Finished[T]:
     """As `run_async`."""
     try:
         asked = next(steps)
         while isinstance(asked, Query):
-            asked = steps.send(connection.execute(asked.sql, asked.params).fetchall())
+            if (rows := answers.get(asked.sql)) is None:
+                rows = connection.execute(asked.sql, asked.params).fetchall()
+                keep(answers, asked, rows)
+            asked = steps.send(rows)
         return asked
     except StopIteration as end:
         return Finished(end.value)
 
 
-async def run_joined_async(connection: Any, steps: Steps[T]) -> T:
+async def run_joined_async(connection: Any, steps: Steps[T], answers: Answers) -> T:
     """Run a request in the caller's own transaction. Such a request never waits; an answer has one row at most."""
     try:
         asked = next(steps)
         while True:
             assert isinstance(asked, Query)
-            row = await first_row_async(connection, asked.sql, asked.params)
-            asked = steps.send([] if row is None else [row])
+            if (rows := answers.get(asked.sql)) is None:
+                row = await first_row_async(connection, asked.sql, asked.params)
+                rows = [] if row is None else [row]
+                keep(answers, asked, rows)
+            asked = steps.send(rows)
     except StopIteration as end:
         value: T = end.value
         return value
 
 
-def run_joined_sync(connection: Any, steps: Steps[T]) -> T:
+def run_joined_sync(connection: Any, steps: Steps[T], answers: Answers) -> T:
     """As `run_joined_async`."""
     try:
         asked = next(steps)
         while True:
             assert isinstance(asked, Query)
-            row = first_row(connection, asked.sql, asked.params)
-            asked = steps.send([] if row is None else [row])
+            if (rows := answers.get(asked.sql)) is None:
+                row = first_row(connection, asked.sql, asked.params)
+                rows = [] if row is None else [row]
+                keep(answers, asked, rows)
+            asked = steps.send(rows)
     except StopIteration as end:
         value: T = end.value
         return value

@@ -7,10 +7,11 @@ from typing import Any, LiteralString
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One statement for the connection that runs the request."""
+    """One statement for the connection that runs the request. `lasting`: its answer stays what it is."""
 
     sql: LiteralString
     params: Mapping[str, Any] = field(default_factory=dict)
+    lasting: bool = False
 
 
 # False in a database of yours that has an outbox of ours, but no sagas.

@@ -12,6 +12,7 @@ import psycopg
 
 from orchestrator.client import reading, requests
 from orchestrator.client.answers import Description, Started
+from orchestrator.client.known import Known
 from orchestrator.client.pools import Finished, explained, opened_sync_pool, run_joined_sync, run_sync
 from orchestrator.client.requests import Duration, Steps
 from orchestrator.contracts import Message
@@ -35,6 +36,7 @@ class SyncClient:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._given = settings
+        self._known = Known()
         self._pool: ConnectionPool[psycopg.Connection[tuple[Any, ...]]] | None = None
         self._opening = threading.Lock()
 
@@ -118,7 +120,7 @@ class SyncClient:
             return self.request(steps)
         if is_async(connection):
             raise TypeError(f"SyncClient does not await; {type(connection).__qualname__} is for Client")
-        return run_joined_sync(connection, steps)
+        return run_joined_sync(connection, steps, self._known.of(connection))
 
     @property
     def _settings(self) -> Settings:
@@ -131,7 +133,7 @@ class SyncClient:
         end_s = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             with self._connection() as connection:
-                found = run_sync(connection, steps)
+                found = run_sync(connection, steps, self._known.of())
             if isinstance(found, Finished):
                 return found.value
             left_s = None if end_s is None else end_s - time.monotonic()

@@ -14,6 +14,7 @@ from orchestrator.errors import Failure, RequestError, SagaFailed, SagaNotFound,
 from orchestrator.messaging import avro
 from orchestrator.problems import problem_of
 from orchestrator.settings import Settings
+from tests.deadlines import eventually
 from tests.integration.client.fake_type import checkout, dispatch
 from tests.integration.client.sagas import Order, Receipt, Settled, ended, journaled
 
@@ -201,6 +202,8 @@ def test_a_client_outlives_its_event_loop_and_a_server_that_dropped_its_connecti
         with psycopg.connect(stack.database_url, autocommit=True) as admin:
             name = settings.database_url.get_secret_value().rpartition("/")[2]
             admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+            there = "SELECT 1 FROM pg_stat_activity WHERE datname = %s"
+            eventually(lambda: not admin.execute(there, [name]).fetchall(), 10, "all sessions have ended")
         async with client:
             return (await client.start(checkout, ORDER, id="order-7")).created
 
