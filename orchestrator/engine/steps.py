@@ -9,6 +9,7 @@ import asyncio
 import inspect
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -66,6 +67,8 @@ class StepRunner:
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="amends-step")
         self._loop = asyncio.new_event_loop()
+        self._begun: deque[_Run] = deque()  # for the loop's thread to begin
+        self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._run_loop, name="amends-steps", daemon=True)
         self._thread.start()
 
@@ -98,9 +101,20 @@ class StepRunner:
             self._running.add(awaited.key)
         run = _Run(shown_key, awaited, step)
         if inspect.iscoroutinefunction(step.function):
-            asyncio.run_coroutine_threadsafe(self._run_async(run), self._loop)
+            self._begun.append(run)
+            if len(self._begun) == 1:
+                # The loop is rung once for all that are begun before it looks: a ring costs more than a step does.
+                self._loop.call_soon_threadsafe(self._begin_all)
         else:
             self._pool.submit(self._run_sync, run)
+
+    def _begin_all(self) -> None:
+        """On the loop. Whoever adds to an empty queue rings: it is emptied to the last one here."""
+        while self._begun:
+            task = self._loop.create_task(self._run_async(self._begun[0]))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            self._begun.popleft()
 
     def report_lost(self, awaited: StepEnd) -> None:
         """A step that only its undo waits for: if it does not run in this process, nobody will hear of it any more."""
@@ -157,12 +171,15 @@ class StepRunner:
 
     async def _run_async(self, run: _Run) -> None:
         step, body, problem = run.step, None, None
-        limit = asyncio.timeout(step.timeout_s)
+        limit = None if step.timeout_s is None else asyncio.timeout(step.timeout_s)
         try:
-            async with limit:
+            if limit is None:
                 body = await self._call_async(run)
+            else:
+                async with limit:
+                    body = await self._call_async(run)
         except BaseException as error:  # As above: whatever it was, the saga hears of it.
-            late = isinstance(error, TimeoutError) and limit.expired()
+            late = isinstance(error, TimeoutError) and limit is not None and limit.expired()
             problem = problem_of(TimedOut(f"no result in {step.timeout_s} s") if late else error)
         self._finish(run, body, problem)
 
