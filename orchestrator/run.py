@@ -5,6 +5,7 @@ orchestrator has to be back within a second after a crash.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from orchestrator import telemetry
+from orchestrator import limits, telemetry
 from orchestrator.app import App
 from orchestrator.errors import DefinitionError, DependencyError
 from orchestrator.first_session import try_session
@@ -39,6 +40,7 @@ def run_orchestrator(app: App, settings: Settings) -> None:
         raise DefinitionError("this App has no sagas: list them, App(sagas=[…])")
     _check_names()
     try_session(settings.database_url.get_secret_value())
+    _collect_less_often()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -51,6 +53,7 @@ def run_participants(participants: "Sequence[Participant[Any]]", settings: Setti
         raise DefinitionError("this App has no participants: list them, App(participants=[…])")
     _check_names()
     try_session(settings.database_url.get_secret_value())
+    _collect_less_often()
     send_last_spans = telemetry.setup(participants[0].name, settings.otel_exporter_otlp_endpoint)
     try:
         asyncio.run(_until_signal(lambda stop: _participants(participants, settings, stop)))
@@ -171,6 +174,12 @@ class _Stop:
         if self._loop is not None and self._event is not None:
             with suppress(RuntimeError):  # The loop has ended by itself.
                 self._loop.call_soon_threadsafe(self._event.set)
+
+
+def _collect_less_often() -> None:
+    """What was imported stays for ever and is not looked through again."""
+    gc.freeze()
+    gc.set_threshold(*limits.COLLECT_AFTER)
 
 
 def _check_names() -> None:

@@ -15,13 +15,18 @@ class OperationKey:
     seq: int
 
     def __str__(self) -> str:
-        return f"{self.saga_uid}:{self.run}:{self.seq}"
+        return operation_key(self.saga_uid, self.run, self.seq)
 
     @staticmethod
     def parse(text: str) -> "OperationKey":
         """Raises ValueError for what is no operation key."""
         saga_uid, run, seq = text.rsplit(":", 2)
         return OperationKey(saga_uid, int(run), int(seq))
+
+
+def operation_key(saga_uid: str, run: int, seq: int) -> str:
+    """The key as text."""
+    return f"{saga_uid}:{run}:{seq}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,4 +46,4 @@ class SagaIdentity:
 
     def key(self, seq: int) -> str:
         """The operation key of this saga's operation `seq`."""
-        return f"{self.uid}:{self.run}:{seq}"
+        return operation_key(self.uid, self.run, seq)

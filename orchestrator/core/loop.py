@@ -199,7 +199,8 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
         """
         outer, hooks = events._get_running_loop(), sys.get_asyncgen_hooks()
         events._set_running_loop(self)
-        sys.set_asyncgen_hooks(firstiter=self.generators.append, finalizer=None)
+        if hooks.firstiter is not _note_generator or hooks.finalizer is not None:
+            sys.set_asyncgen_hooks(firstiter=_note_generator, finalizer=None)
         try:
             left = self._run_ready(limits.TURN_CALLBACKS_MAX)
             while self._retries and self.broken is None:
@@ -211,7 +212,9 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
         except SystemExit:
             self.broken = Misuse("saga code called sys.exit(): raise an exception to end the saga")
         finally:
-            sys.set_asyncgen_hooks(*hooks)
+            if outer is not None:
+                # Without a loop around us ours stay: to set them is an audit event, and a turn has better things to do.
+                sys.set_asyncgen_hooks(*hooks)
             events._set_running_loop(outer)
         self._prune()
 
@@ -284,6 +287,12 @@ def _ended(generator: AsyncGenerator[Any, Any]) -> None:
     """Its `aclose()` has to be begun: to close that, unbegun, would leave the generator to the garbage collector."""
     with suppress(BaseException):  # StopIteration when it is done; Evicted out of its finally block.
         generator.aclose().send(None)
+
+
+def _note_generator(generator: AsyncGenerator[Any, Any]) -> None:
+    loop = events._get_running_loop()
+    if isinstance(loop, SagaLoop):
+        loop.generators.append(generator)
 
 
 def _closed(coroutine: Any) -> None:

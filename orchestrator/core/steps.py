@@ -86,7 +86,11 @@ class Step(Operation):
 
     def pending_step(self) -> StartStep | None:
         """What to start again after a load: somebody waits for it."""
-        return self.start_decision() if self.attempts.in_flight and self.state == "open" else None
+        return self.start_decision() if self.is_pending() else None
+
+    def is_pending(self) -> bool:
+        """An attempt runs, and somebody waits for it."""
+        return self.attempts.in_flight and self.state == "open"
 
     def is_abandoned(self) -> bool:
         """An attempt runs, nobody waits for its result, but the undo must wait for its end."""

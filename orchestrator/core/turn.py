@@ -27,7 +27,6 @@ from orchestrator.core.mailbox import Mailbox
 from orchestrator.core.saga import Saga
 from orchestrator.core.saga_type import SagaType
 from orchestrator.core.state import SagaState, Site
-from orchestrator.core.steps import Step
 from orchestrator.core.timers import SagaTimer
 from orchestrator.core.undo import Place
 from orchestrator.errors import Misuse
@@ -82,6 +81,12 @@ class LiveSaga:
         pending = (step.pending_step() for _, step in sorted(self._st.steps.items()))
         return tuple(replace(step, maybe_ran=True) for step in pending if step is not None)
 
+    def has_steps_under_way(self) -> bool:
+        """Whether `pending_steps` or `abandoned_steps` would name any: asked after each turn, so cheaply."""
+        if self._st.status in TERMINAL:
+            return False
+        return any(step.is_pending() or step.is_abandoned() for step in self._st.steps.values())
+
     def abandoned_steps(self) -> tuple[tuple[int, int], ...]:
         """(seq, attempt) of steps that nobody waits for but their undo, which begins when they have ended.
 
@@ -90,7 +95,7 @@ class LiveSaga:
         """
         if self._st.status in TERMINAL:
             return ()
-        steps = [s for _, s in sorted(self._st.steps.items()) if isinstance(s, Step) and s.is_abandoned()]
+        steps = [step for _, step in sorted(self._st.steps.items()) if step.is_abandoned()]
         return tuple((step.seq, step.attempts.number) for step in steps)
 
     def pending_sends(self) -> tuple[Decision, ...]:

@@ -183,6 +183,14 @@ class UndoOfStep(Undo):
     def pending_step(self) -> Decision | None:
         return self.decision() if self.in_flight else None
 
+    def is_pending(self) -> bool:
+        """It runs."""
+        return self.in_flight
+
+    def is_abandoned(self) -> bool:
+        """Never: nothing waits for the end of an undo but its saga."""
+        return False
+
     def ended_counts(self, entry: StepEnded) -> str | None:
         return None if self.in_flight and entry.attempt == self.attempt else "an earlier attempt of an undo"
 

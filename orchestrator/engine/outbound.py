@@ -81,7 +81,7 @@ class Outbound:
             case Publish():
                 return self._event(saga, decision)
             case Settle():
-                keys = [saga.identity.key(seq) for seq in decision.seqs]
+                keys = [saga.key(seq) for seq in decision.seqs]
                 return outgoing.settled_row(topic=self._topics.commands(decision.service), saga_id=saga.id, keys=keys)
             case AnswerUndo():
                 to = self._parent(saga, decision.key, decision.attempt)
@@ -97,7 +97,7 @@ class Outbound:
         return replace(row, partition=murmur2(row.key.encode()) % self._partitions(row.topic))
 
     def _request(self, saga: SagaRow, send: SendCommand | SendUndo) -> outgoing.Request:
-        key = saga.identity.key(send.seq)
+        key = saga.key(send.seq)
         expires = datetime.fromtimestamp(self._now_us() / 1e6, UTC) + timedelta(seconds=limits.COMMAND_EXPIRES_S)
         of_request = undo_traceparent if isinstance(send, SendUndo) else operation_traceparent
         return outgoing.Request(
@@ -123,7 +123,7 @@ class Outbound:
         )
 
     def _start(self, saga: SagaRow, decision: StartChild | StartSaga) -> Row:
-        key = saga.identity.key(decision.seq)
+        key = saga.key(decision.seq)
         child = isinstance(decision, StartChild)
         start = control.Start(
             uid=str(uuid5(NAMESPACE_URL, f"amends:{key}")),
@@ -158,7 +158,7 @@ class Outbound:
         )
 
     def _undo_child(self, saga: SagaRow, undo: UndoChild) -> Row:
-        key = saga.identity.key(undo.seq)
+        key = saga.key(undo.seq)
         return outgoing.child_undo_row(
             topic=self._topics.sagas,
             shard=self.shard_of(undo.id),
@@ -171,7 +171,7 @@ class Outbound:
         )
 
     def _settle_child(self, saga: SagaRow, settle: SettleChild) -> Row:
-        key = saga.identity.key(settle.seq)
+        key = saga.key(settle.seq)
         return outgoing.child_settle_row(
             topic=self._topics.sagas,
             shard=self.shard_of(settle.id),
@@ -210,7 +210,7 @@ class Outbound:
             wire_name=send.type,
             body=send.body,
             channel=send.channel,
-            row_id=str(uuid5(NAMESPACE_URL, f"amends:{saga.identity.key(send.seq)}")),
+            row_id=str(uuid5(NAMESPACE_URL, f"amends:{saga.key(send.seq)}")),
             traceparent=operation_traceparent(saga, send.seq),
         )
 
@@ -220,7 +220,7 @@ class Outbound:
             key=publish.key,
             type=publish.type,
             payload=avro.encode(outgoing.class_named(publish.type), publish.body),
-            id=str(uuid5(NAMESPACE_URL, f"amends:{saga.identity.key(publish.seq)}")),
+            id=str(uuid5(NAMESPACE_URL, f"amends:{saga.key(publish.seq)}")),
             headers={
                 "kind": "event",
                 "saga_id": saga.id,

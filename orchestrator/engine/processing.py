@@ -164,7 +164,7 @@ class Processing:
     def key(self, wakeup: Wakeup, timer: Timer) -> str | None:
         """The key of the call whose patience the timer measures."""
         resident = self._cache.get(wakeup.saga_id)
-        return None if resident is None or timer.seq is None else resident.row.identity.key(timer.seq)
+        return None if resident is None or timer.seq is None else resident.row.key(timer.seq)
 
     def isolate(self, batch: Batch, work: Work, error: psycopg.Error) -> None:
         """What the database will never take: its saga is blocked, a message goes to the dead letters as bytes."""

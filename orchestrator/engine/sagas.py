@@ -11,7 +11,7 @@ from typing import Any, LiteralString
 import psycopg
 
 from orchestrator.core.decisions import Finish
-from orchestrator.core.ids import SagaIdentity
+from orchestrator.core.ids import SagaIdentity, operation_key
 from orchestrator.problems import Problem
 
 OPEN = frozenset({"running", "compensating", "stuck"})
@@ -76,6 +76,10 @@ class SagaRow:
     parent_key: str | None = None
     parent_reply_to: str | None = None
     traceparent: str | None = None
+
+    def key(self, seq: int) -> str:
+        """The operation key of its operation `seq`."""
+        return operation_key(self.uid, 0, seq)
 
     @property
     def identity(self) -> SagaIdentity:

@@ -1,4 +1,5 @@
-"""Exports what the span queue holds, on a thread and a session of its own: a slow collector holds up nobody.
+"""Exports what the span queue holds, on a thread and a session of its own: a slow collector holds up nobody, and it
+takes a small share of a CPU, however much there is to tell.
 
 A row leaves the queue only after the collector has accepted its spans. So a killed orchestrator loses none: another
 one, or its successor, finds the row and derives the same spans again. Any of them exports any shard, one at a time.
@@ -124,6 +125,7 @@ class SpanExport:
             while rows := _bounded(span_queue.head(connection, shard, ROWS_MAX)):
                 if until_s is not None and time.monotonic() > until_s:
                     break
+                began_s = time.thread_time()
                 spans = self._spans.of(connection, shard, rows)
                 if not sender.send(spans):
                     self._refused(connection, waiting)
@@ -131,8 +133,10 @@ class SpanExport:
                 failpoint("engine.spans.sent")
                 span_queue.remove(connection, shard, rows)
                 failpoint("engine.spans.removed")
-                if until_s is None and self._stopping.is_set():
-                    break
+                if until_s is None:
+                    used_s = time.thread_time() - began_s
+                    if self._stopping.wait(used_s / limits.SPAN_CPU_SHARE_MAX - used_s):
+                        break
             return True
         finally:
             if not connection.closed:

@@ -195,7 +195,7 @@ class Turns:
             self._block(writes, resident, problem_of(error), entry)
             return 0
         wake_us = None if turn.next_timer is None else turn.next_timer.due_us
-        stored_wake = journal.LOAD_NOW_US if live.pending_steps() or live.abandoned_steps() else wake_us
+        stored_wake = journal.LOAD_NOW_US if live.has_steps_under_way() else wake_us
         writes.turns.append(journal.Row(row.saga_no, pos, stored_wake, body))
         writes.wakes[row.saga_no] = (row.id, wake_us)
         writes.outbox.extend(leaving)

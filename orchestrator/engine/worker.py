@@ -319,7 +319,7 @@ class Worker:
         if resident is None:
             return
         row = resident.row
-        shown = row.identity.key(step.seq) if step.undo_of is None else f"{row.identity.key(step.undo_of)}:undo"
+        shown = row.key(step.seq) if step.undo_of is None else f"{row.key(step.undo_of)}:undo"
         self._steps.start(_awaited(row, step.seq, step.attempt), shown, step)
 
     def _after(self, batch: Batch) -> None:
@@ -337,7 +337,7 @@ class Worker:
 
 def _awaited(row: SagaRow, seq: int, attempt: int) -> StepEnd:
     return StepEnd(
-        key=(row.identity.key(seq), attempt),
+        key=(row.key(seq), attempt),
         saga_no=row.saga_no,
         saga_id=row.id,
         shard=row.shard,
