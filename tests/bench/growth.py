@@ -29,9 +29,7 @@ def growth(place: Installation) -> dict[str, float]:
 def _seconds_beside(place: Installation, there: int, count: int) -> float:
     asyncio.run(_park(place, there, count))
     eventually(lambda: place.row(PARKED)[0] == count, 120, f"{count} wait")
-    run = asyncio.run(
-        through(place, lambda client, n: client.start(remote, PAYLOAD, id=f"beside-{count}-{n}"), MEASURED)
-    )
+    run = asyncio.run(through(place, remote, MEASURED, prefix=f"beside-{count}-"))
     print(f"   beside {count}: {MEASURED} sagas in {run.seconds:.2f} s", flush=True)
     return run.seconds
 

@@ -1,22 +1,26 @@
-"""How many steps a second, and what each costs: many sagas at once, from the first start to the last end."""
+"""How many steps a second, and what each costs: many sagas at once, from the first start to the last end.
+
+Sagas are started as a service does that has many to start: some in each transaction of its own.
+"""
 
 import asyncio
+import itertools
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
-from orchestrator import Client
-from orchestrator.client import Started
+from orchestrator import Client, SagaType
 from tests.bench.cpu import cpu_seconds, used
 from tests.bench.installation import Installation
 from tests.bench.program import LOCAL_STEPS, PAYLOAD, REMOTE_STEPS, local, remote
 from tests.deadlines import deadline
 
 SAGAS = 2_000
-STARTERS = 10  # the client's default number of connections
+STARTERS = 4  # connections that start sagas
+STARTED_A_COMMIT = 50
 POLL_S = 0.01
 ENDED = "SELECT count(*) FROM amends.sagas WHERE status = 'completed'"
 JOURNAL_BYTES = "SELECT pg_total_relation_size('amends.journal')"
@@ -38,7 +42,7 @@ def local_rate(place: Installation) -> dict[str, float]:
     """Five local steps a saga."""
     place.relay()
     place.orchestrator()
-    run = asyncio.run(through(place, lambda client, n: client.start(local, PAYLOAD, id=f"s{n}"), SAGAS))
+    run = asyncio.run(through(place, local, SAGAS))
     steps = SAGAS * LOCAL_STEPS
     explain("local", run, steps)
     return {
@@ -54,24 +58,24 @@ def remote_rate(place: Installation) -> dict[str, float]:
     place.relay()
     place.participant()
     place.orchestrator()
-    run = asyncio.run(through(place, lambda client, n: client.start(remote, PAYLOAD, id=f"s{n}"), SAGAS))
+    run = asyncio.run(through(place, remote, SAGAS))
     steps = SAGAS * REMOTE_STEPS
     explain("remote", run, steps)
     return {"remote_steps_per_s": steps / run.seconds}
 
 
-async def through(place: Installation, start: Callable[[Client, int], Coroutine[Any, Any, Started]], count: int) -> Run:
+async def through(place: Installation, saga: SagaType[str, str], count: int, prefix: str = "s") -> Run:
     """Start so many, and wait until all have ended."""
     connecting = psycopg.AsyncConnection.connect(place.url, autocommit=True)
     async with Client(place.settings) as client, await connecting as looking:
+        await client.run(saga, PAYLOAD, id=f"{prefix}-first")  # connections, slots, groups
         already = await _number(looking, ENDED)
-        await _warm(client, start, looking, already)
         journal_before, wal_before = [await _number(looking, sql) for sql in (JOURNAL_BYTES, WAL_BYTES)]
         cpu_before, began_s = cpu_seconds(), time.monotonic()
         numbers = iter(range(count))
-        await asyncio.gather(*(_start_each(client, start, numbers) for _ in range(STARTERS)))
+        await asyncio.gather(*(_start_some(place, client, saga, prefix, numbers) for _ in range(STARTERS)))
         starting_s = time.monotonic() - began_s
-        while await _number(looking, ENDED) < already + STARTERS + count:
+        while await _number(looking, ENDED) < already + count:
             assert time.monotonic() - began_s < deadline(300), f"{await _number(looking, ENDED)} of {count} ended"
             await asyncio.sleep(POLL_S)
         seconds, cpu = time.monotonic() - began_s, used(cpu_before, cpu_seconds())
@@ -79,23 +83,14 @@ async def through(place: Installation, start: Callable[[Client, int], Coroutine[
     return Run(seconds, starting_s, cpu, journal - journal_before, wal - wal_before)
 
 
-async def _start_each(
-    client: Client, start: Callable[[Client, int], Coroutine[Any, Any, Started]], numbers: Any
+async def _start_some(
+    place: Installation, client: Client, saga: SagaType[str, str], prefix: str, numbers: Iterator[int]
 ) -> None:
-    for n in numbers:
-        await start(client, n)
-
-
-async def _warm(
-    client: Client,
-    start: Callable[[Client, int], Coroutine[Any, Any, Started]],
-    looking: psycopg.AsyncConnection[Any],
-    already: int,
-) -> None:
-    """A few sagas first: connections, prepared statements, the relay's slots, the participant's group."""
-    await asyncio.gather(*(start(client, -1 - n) for n in range(STARTERS)))
-    while await _number(looking, ENDED) < already + STARTERS:
-        await asyncio.sleep(POLL_S)
+    async with await psycopg.AsyncConnection.connect(place.url) as connection:
+        while some := list(itertools.islice(numbers, STARTED_A_COMMIT)):
+            for n in some:
+                await client.start(saga, PAYLOAD, id=f"{prefix}{n}", connection=connection)
+            await connection.commit()
 
 
 async def _number(connection: psycopg.AsyncConnection[Any], sql: str) -> int:

@@ -74,7 +74,7 @@ def _in_the_middle(place: Installation, *orchestrators: str) -> Iterator[psycopg
     place.participant()
     for name in orchestrators:
         place.orchestrator(name)
-    share = "SELECT count(DISTINCT owner) FROM amends.shards"
+    share = "SELECT count(DISTINCT worker) FROM amends.shards"
     eventually(lambda: place.row(share)[0] == len(orchestrators), 30, "each has its share of the shards")
     asyncio.run(_start_all(place))
     eventually(lambda: place.row(TURNS)[0] > BEGUN, 60, "the sagas are at work")

@@ -17,7 +17,7 @@ KEYS = 1_000
 SERIES, WARM = 200, 20
 LEFT = "SELECT count(*) FROM amends.outbox"
 STATE = "SELECT state FROM amends.relay_lease"
-PARTITIONS = "SELECT partitions FROM amends.topics WHERE name = %s"
+PARTITIONS = "SELECT partitions FROM amends.topics WHERE topic = %s"
 
 
 def cdc_rate(place: Installation) -> dict[str, float]:

@@ -45,7 +45,7 @@ def recorded(identity: SagaIdentity) -> list[str]:
     for n in range(ENTRIES):
         at_us = (1_000 + n) * SECOND_US
         entry: Entry = (
-            StepEnded(at_us=at_us, seq=n, attempt=1, outcome="succeeded", body=PAYLOAD)
+            StepEnded(at_us=at_us, seq=n - 1, attempt=1, outcome="succeeded", body=PAYLOAD)
             if n
             else Started(at_us=at_us, input=PAYLOAD)
         )
