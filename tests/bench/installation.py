@@ -69,6 +69,7 @@ class Installation:
             "AMENDS_LOG_LEVEL": "warning",
             "PYTHONPATH": str(ROOT),
         }
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # few users compile all anew at each start
         if spans:
             environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = self.collector_url
         process = Process([sys.executable, "-m", "orchestrator.cli", *arguments], environment)
