@@ -180,7 +180,7 @@ def _at_work(postgres: Postgres) -> Iterator[Finding]:
             "bad",
             "outbox",
             f"{postgres.outbox_dead} rows that Kafka did not take, or that wait behind one",
-            "look with `amends outbox-free`; mend the cause, then `amends outbox-free --topic TOPIC`",
+            "look with `amends outbox dead`; mend the cause, then `amends outbox redrive --topic TOPIC`",
         )
     if (own := postgres.orchestrator) is None:
         return

@@ -13,6 +13,7 @@ from outbox_relay.failpoints import failpoint
 from outbox_relay.limits import (
     HEADER_CHARS_MAX,
     KEY_CHARS_MAX,
+    PENDING_ROWS_MAX,
     ROW_BYTES_MAX,
     TOPIC_CHARS_MAX,
     TYPE_CHARS_MAX,
@@ -168,6 +169,11 @@ def why_refused(row: Row, known: int | None) -> RowRefused:
         f"row for {row.topic}: partition {row.partition} of {known}. Nothing was added. "
         "Leave `partition` out, or run `amends migrate` if the topic has grown."
     )
+
+
+def pending(session: Session) -> list[Pending]:
+    """What is not acknowledged yet, of the oldest PENDING_ROWS_MAX rows."""
+    return [Pending(*values) for values in session.execute(PENDING, (PENDING_ROWS_MAX,)).fetchall()]
 
 
 def delete_sent(session: Session, seqs: list[int], topic_ids: list[str | None]) -> list[int]:

@@ -1,4 +1,4 @@
-"""What is installed where: migrate, schemas, doctor, config, and the outbox's parked rows."""
+"""What is installed where: migrate, schemas, doctor, config."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,6 @@ def add_to(app: typer.Typer) -> None:
         ("schemas", schemas),
         ("doctor", doctor),
         ("config", config),
-        ("outbox-free", outbox_free),
     ):
         app.command(name)(command)
 
@@ -145,38 +144,6 @@ def config(as_json: AsJson = False) -> None:
         output.print_json(found)
         return
     output.print_table(["variable", "value", "from"], [[one.variable, one.value, one.origin] for one in found])
-
-
-def outbox_free(
-    topic: Annotated[str | None, typer.Option("--topic", help="Send the parked rows of this topic again.")] = None,
-    key: Annotated[str | None, typer.Option("--key", help="Only those of this key.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List or free parked rows of the outbox.
-
-    Those that Kafka did not take, and those behind them; with --topic they are sent again.
-
-    Example: amends outbox-free --topic payments.commands --key order-7
-    """
-    from outbox_relay import dead
-    from outbox_relay.postgres import connect
-
-    with connect(CONTEXT.settings().database_url.get_secret_value(), "amends outbox-free") as session:
-        asked = dead.ask_redrive(session, topic, key) if topic is not None else None
-        rows = list(dead.rows(session))
-    if wants_json(as_json):
-        output.print_json({"asked": asked, "rows": rows})
-        return
-    if asked is not None:
-        output.say(f"{asked} rows are to be sent again: the relay does it within seconds")
-    elif not rows:
-        output.say("nothing is parked")
-    else:
-        output.print_table(
-            ["seq", "topic", "key", "type", "parks", "died", "error"],
-            [[r.seq, r.topic, r.key, r.type, r.scope, r.died_at, output.shortened(r.error)] for r in rows],
-        )
-        output.say("mend the cause, then: amends outbox-free --topic TOPIC [--key KEY]")
 
 
 def _schemas_dir() -> Path:

@@ -13,6 +13,8 @@ from orchestrator.cli.context import CONTEXT
 from orchestrator.cli.main import main
 from orchestrator.messaging import avro, control
 from orchestrator.messaging.schema_files import write_schemas
+from outbox_relay import sent, table
+from outbox_relay.postgres import connect
 from tests.integration.client.sagas import Settled, ended, journaled
 
 CALL = {"op": "call", "seq": 0, "name": "ReserveStock", "service": "stock", "body": {}}
@@ -249,11 +251,45 @@ def test_migrate_makes_the_topics_of_what_is_imported(
     assert all(topic_id for _, topic_id in rows.values())
 
 
-def test_outbox_free_lists_and_asks(amends: Amends, database_url: str) -> None:
-    assert "nothing is parked" in amends("outbox-free")[2]
+def test_what_waits_in_the_outbox_and_what_is_parked(amends: Amends, database_url: str) -> None:
+    assert "nothing waits" in amends("outbox", "ls")[2]
+    assert "nothing is parked" in amends("outbox", "dead")[2]
+    amends("start", "checkout", "--id", "order-7")
+    [waiting] = json.loads(amends("outbox", "ls", "--json")[1])
+    assert (waiting["topic"], waiting["count"]) == ("sagas", 1)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO amends.outbox_dead SELECT o.*, 'key', 'too large' FROM amends.outbox o")
+    assert "too large" in amends("outbox", "dead")[1]
+    assert "nothing is parked there" in amends("outbox", "redrive", "--topic", "elsewhere")[2]
+    assert "1 rows are to be sent again" in amends("outbox", "redrive", "--topic", "sagas", "--key", "order-7")[2]
+    assert ask(database_url, "SELECT redrive_at IS NOT NULL FROM amends.outbox_dead") == [(True,)]
+
+
+def test_a_parked_row_can_be_given_up(amends: Amends, database_url: str) -> None:
     amends("start", "checkout", "--id", "order-7")
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("INSERT INTO amends.outbox_dead SELECT o.*, 'key', 'too large' FROM amends.outbox o")
-    assert "too large" in amends("outbox-free")[1]
-    assert "1 rows are to be sent again" in amends("outbox-free", "--topic", "sagas", "--key", "order-7")[2]
-    assert ask(database_url, "SELECT redrive_at IS NOT NULL FROM amends.outbox_dead") == [(True,)]
+    [row] = json.loads(amends("outbox", "dead", "--json")[1])
+    assert amends("outbox", "discard", str(row["seq"]))[0] == exits.OK
+    assert amends("outbox", "discard", str(row["seq"]))[0] == exits.NOT_FOUND
+    assert ask(database_url, "SELECT count(*) FROM amends.outbox_dead") == [(0,)]
+
+
+def test_what_was_acknowledged_can_be_sent_again(amends: Amends, database_url: str) -> None:
+    amends("start", "checkout", "--id", "order-7")
+    with connect(database_url, "test") as session:
+        sent.make_partitions(session)
+        table.delete_sent(session, [seq for (seq,) in session.execute("SELECT seq FROM amends.outbox")], ["A"])
+    assert ask(database_url, "SELECT count(*) FROM amends.outbox") == [(0,)]
+    assert "0 rows" in amends("outbox", "resend", "--topic", "elsewhere", "--since", "1h")[2]
+    assert "1 rows acknowledged since" in amends("outbox", "resend", "--topic", "sagas", "--since", "30m")[2]
+    assert ask(database_url, "SELECT aggregateid FROM amends.outbox") == [("order-7",)]
+    assert amends("outbox", "resend", "--topic", "sagas", "--since", "2026-01-31T08:00:00+00:00")[0] == exits.OK
+
+
+def test_a_database_without_an_outbox_is_said_to_have_none(amends: Amends, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA amends CASCADE")
+    code, _, said = amends("outbox", "ls")
+    assert code == exits.DEPENDENCY
+    assert "has no outbox: run `amends migrate`" in said

@@ -19,10 +19,18 @@ servers are; unset, those of the local stack that runs in `var` are used. Result
 """
 
 
+def commands() -> dict[str, Any]:
+    """All of them by what is typed; those of a group as `outbox ls`."""
+    found: dict[str, Any] = {}
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", None)
+        found |= {name: command} if inner is None else {f"{name} {below}": one for below, one in inner.items()}
+    return found
+
+
 def cli_reference() -> str:
     """The whole page."""
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    return "\n".join([HEAD, *(_command(name, command) for name, command in commands.items()), _codes(), ""])
+    return "\n".join([HEAD, *(_command(name, command) for name, command in commands().items()), _codes(), ""])
 
 
 def _command(name: str, command: Any) -> str:

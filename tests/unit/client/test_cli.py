@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import typer
 
 from orchestrator import errors
 from orchestrator.cli import exits, output
 from orchestrator.cli.context import CONTEXT, Context
-from orchestrator.cli.main import app, main
-from tests.unit.client.reference import cli_reference
+from orchestrator.cli.main import main
+from tests.unit.client.reference import cli_reference, commands
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "cli.md"
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS = commands()
 WITHOUT_JSON = {
     "orchestrator",
     "participant",
@@ -46,9 +45,10 @@ def code_of(*arguments: str) -> int:
 def test_all_commands_of_the_promise_are_there() -> None:
     promised = (
         "start ls show trace watch send cancel terminate stuck retry skip fail unblock kill doctor migrate schemas "
-        "orchestrator participant relay dev up down config outbox-free"
+        "orchestrator participant relay dev up down config"
     )
-    assert set(promised.split()) == set(COMMANDS)
+    of_the_outbox = {f"outbox {name}" for name in ("ls", "dead", "redrive", "discard", "resend")}
+    assert set(promised.split()) | of_the_outbox == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
@@ -84,6 +84,8 @@ def test_without_servers_it_says_what_to_type(capsys: pytest.CaptureFixture[str]
         ["start", "x", "--json", "{"],
         ["ls", "--limit", "0"],
         ["kill", "x", "--signal", "NONE"],
+        ["outbox", "resend", "--topic", "sagas", "--since", "yesterday"],
+        ["outbox", "resend", "--topic", "sagas", "--since", "2026-01-31T08:00:00"],
     ],
 )
 def test_a_command_line_that_is_not_understood(arguments: list[str]) -> None:
