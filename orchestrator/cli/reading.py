@@ -205,7 +205,8 @@ def _turn_line(row: Any, started_at: datetime) -> str:
 
 def _after(row: Any, started_at: datetime) -> str:
     at = datetime.fromtimestamp(int(row.body[0].get("at", 0)) / 1_000_000, UTC)
-    return f"+{(at - started_at).total_seconds():.3f}s"
+    # An orchestrator knows the database's time to half a round trip: its first entry may seem to be before the start.
+    return f"+{max(0.0, (at - started_at).total_seconds()):.3f}s"
 
 
 def _entry_text(entry: dict[str, Any]) -> str:

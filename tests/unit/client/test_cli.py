@@ -4,12 +4,14 @@ import inspect
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from orchestrator import errors
-from orchestrator.cli import exits, output
+from orchestrator.cli import exits, output, reading
 from orchestrator.cli.context import CONTEXT, Context
 from orchestrator.cli.main import main
 from tests.unit.client.reference import cli_reference, commands
@@ -149,3 +151,10 @@ def test_a_table_without_a_terminal_is_plain_and_whole(capsys: pytest.CaptureFix
     assert lines[0].split() == ["id", "n"]
     assert lines[1].split() == ["[red]x", "1"]
     assert lines[2] == " ".join(("a\nb" * 50).split())
+
+
+def test_a_turn_that_seems_to_be_before_its_start_is_shown_at_it() -> None:
+    started_at = datetime(2026, 1, 31, tzinfo=UTC)
+    at_us = int(started_at.timestamp() * 1_000_000)
+    assert reading._after(SimpleNamespace(body=[{"at": at_us - 15_000}]), started_at) == "+0.000s"
+    assert reading._after(SimpleNamespace(body=[{"at": at_us + 15_000}]), started_at) == "+0.015s"
