@@ -26,10 +26,12 @@ MUTANTS = (
         1,
         "key_of_the_authors_id",
         _IDS,
-        'return f"{self.uid}:{self.run}:{seq}"',
-        'return f"{self.id}:{self.run}:{seq}"',
+        "return operation_key(self.uid, self.run, seq)",
+        "return operation_key(self.id, self.run, seq)",
     ),
-    Mutant(1, "key_without_the_run", _IDS, 'return f"{self.uid}:{self.run}:{seq}"', 'return f"{self.uid}:0:{seq}"'),
+    Mutant(
+        1, "key_without_the_run", _IDS, "return operation_key(self.uid, self.run, seq)", 'return f"{self.uid}:0:{seq}"'
+    ),
     Mutant(
         1,
         "a_definite_no_is_repeated_under_its_key",
@@ -533,7 +535,7 @@ MUTANTS = (
         17,
         "async_steps_run_in_threads",
         "orchestrator/engine/steps.py",
-        "            asyncio.run_coroutine_threadsafe(self._run_async(run), self._loop)\n",
+        "            self._begun.append(run)\n",
         "            asyncio.run(self._run_async(run))\n",
     ),
     # ---- 14: admission
@@ -624,7 +626,7 @@ MUTANTS = (
         21,
         "nobody_begins_it_again",
         _STEPS,
-        'return self.start_decision() if self.attempts.in_flight and self.state == "open" else None',
+        "return self.start_decision() if self.is_pending() else None",
         "return None",
     ),
     Mutant(21, "the_undo_does_not_wait", _UNDO, "        if not self.step_is_running():\n", "        if True:\n"),
