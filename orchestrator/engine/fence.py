@@ -28,10 +28,16 @@ _CLAIM: LiteralString = """
         coalesce(before.worker <> %(worker)s, false),
         (extract(epoch FROM s.claimed_at) * 1000000)::bigint
 """
+# Rare, so the lock that a NOTIFY takes at its COMMIT costs nothing; and the successor need not wait for its next look.
 _RELEASE: LiteralString = """
-    UPDATE amends.shards SET worker = NULL
-    WHERE shard = %s AND epoch = %s AND owner = %s
+    WITH released AS (
+        UPDATE amends.shards SET worker = NULL
+        WHERE shard = %s AND epoch = %s AND owner = %s
+        RETURNING shard
+    )
+    SELECT pg_notify('amends_shards', '') FROM released
 """
+LISTEN: LiteralString = "LISTEN amends_shards"  # who does is told when a shard was given back
 _SET_TOPIC: LiteralString = """
     UPDATE amends.shards SET topic_id = %s, next_offset = %s
     WHERE shard = %s AND epoch = %s AND owner = %s

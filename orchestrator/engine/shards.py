@@ -22,6 +22,7 @@ from orchestrator.engine import fence, workers
 log = logging.getLogger("orchestrator.engine.shards")
 
 LOOK_EVERY_S = 0.1
+STOP_SEEN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +103,21 @@ class Watcher:
 
     def _watch(self, connection: psycopg.Connection[Any]) -> None:
         census = workers.Census()
+        connection.execute(fence.LISTEN)
         while not self._stop.is_set():
             self._beat(connection)
             alive, willing = workers.look(connection, census)
             before, self._plan = self._plan, self._make_plan(connection, alive, willing)
             if self._plan != before:
                 self._planned()
-            self._stop.wait(LOOK_EVERY_S)
+            self._rest(connection)
+
+    def _rest(self, connection: psycopg.Connection[Any]) -> None:
+        """Until the next look is due, or a shard was given back, or this is to end."""
+        due_s = time.monotonic() + LOOK_EVERY_S
+        while not self._stop.is_set() and (left_s := due_s - time.monotonic()) > 0:
+            for _ in connection.notifies(timeout=min(left_s, STOP_SEEN_S), stop_after=1):
+                return
 
     def _beat(self, connection: psycopg.Connection[Any]) -> None:
         backends = sorted({connection.info.backend_pid, *self._backends()})

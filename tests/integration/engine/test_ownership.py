@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from uuid import uuid4
 
+import pytest
+
 from orchestrator.core.registry import Registry
-from orchestrator.engine import fence
+from orchestrator.engine import fence, shards
 from orchestrator.engine.cache import Cache, Resident
 from orchestrator.engine.installation import connect
 from orchestrator.engine.intake import Intake
@@ -17,7 +19,9 @@ from orchestrator.engine.topology import Topology
 from orchestrator.engine.wakeups import Wakeups
 from orchestrator.engine.watermarks import Watermarks
 from orchestrator.errors import DependencyError
+from tests.deadlines import deadline, eventually
 from tests.integration.engine.kit import SHARDS, System
+from tests.integration.engine.program import patient
 
 SHARD = 1
 
@@ -88,3 +92,15 @@ def test_what_is_ours_by_the_table_is_claimed_again_until_it_is_read(system: Sys
         kafka.append("id")
         own._claim_own(connection, frozenset(own._unread))
         assert own.holds.keys() == {SHARD}
+
+
+def test_who_is_next_hears_of_a_planned_stop_and_need_not_look(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers_of = "SELECT count(DISTINCT worker) FROM amends.shards WHERE worker IS NOT NULL"
+    stop_first = system.orchestrator([patient])
+    eventually(lambda: system.rows(workers_of) == [(1,)], 30, "the first owns all")
+    system.orchestrator([patient], name="second")
+    eventually(lambda: system.rows(workers_of) == [(2,)], 30, "they share")
+    monkeypatch.setattr(shards, "LOOK_EVERY_S", deadline(600))
+    stop_first()
+    owners = "SELECT DISTINCT w.name FROM amends.shards LEFT JOIN amends.workers w USING (worker)"
+    eventually(lambda: system.rows(owners) == [("second",)], 20, "the second owns all, long before its next look")
