@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import psycopg
 
@@ -96,51 +96,56 @@ class SpanExport:
         self._round(sender, until_s=time.monotonic() + DRAIN_S)
 
     def _round(self, sender: Sender, until_s: float | None = None) -> bool:
-        """All shards, until nothing waits. False: the database or the collector does not answer."""
+        """Some of each shard in turn, until nothing waits. False: the database or the collector does not answer."""
         try:
             if self._connection is None or self._connection.closed:
                 self._spans.forget()
                 self._connection = self._connect()
-            accepted = True
-            for shard in span_queue.waiting(self._connection):
-                accepted = self._shard(self._connection, sender, shard, until_s) and accepted
-            return accepted
+            while waiting := span_queue.waiting(self._connection):
+                went = [self._some(self._connection, sender, shard, until_s) for shard in waiting]
+                if "refused" in went:
+                    return False
+                if "sent" not in went or self._is_over(until_s):
+                    break  # What is left is in somebody else's hands, or the next orchestrator's.
+            return True
         except psycopg.Error as error:
             log.warning("spans wait for the database: %s", str(error).strip())
             self._drop_connection()
             return False
+
+    def _is_over(self, until_s: float | None) -> bool:
+        return self._stopping.is_set() if until_s is None else time.monotonic() > until_s
 
     def _drop_connection(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _shard(
+    def _some(
         self, connection: psycopg.Connection[Any], sender: Sender, waiting: span_queue.Waiting, until_s: float | None
-    ) -> bool:
+    ) -> Literal["sent", "nothing", "refused"]:
+        """The oldest of one shard: as much as is told at once, so that no shard waits for the end of another."""
         shard = waiting.shard
-        if not span_queue.try_lock(connection, shard):
-            return True  # Somebody else is at it.
+        if self._is_over(until_s) or not span_queue.try_lock(connection, shard):
+            return "nothing"  # Somebody else is at it.
+        began_s = time.thread_time()
         try:
-            while rows := _bounded(span_queue.head(connection, shard, ROWS_MAX)):
-                if until_s is not None and time.monotonic() > until_s:
-                    break
-                began_s = time.thread_time()
-                spans = self._spans.of(connection, shard, rows)
-                if not sender.send(spans):
-                    self._refused(connection, waiting)
-                    return False
-                failpoint("engine.spans.sent")
-                span_queue.remove(connection, shard, rows)
-                failpoint("engine.spans.removed")
-                if until_s is None:
-                    used_s = time.thread_time() - began_s
-                    if self._stopping.wait(used_s / limits.SPAN_CPU_SHARE_MAX - used_s):
-                        break
-            return True
+            rows = _bounded(span_queue.head(connection, shard, ROWS_MAX))
+            if not rows:
+                return "nothing"
+            if not sender.send(self._spans.of(connection, shard, rows)):
+                self._refused(connection, waiting)
+                return "refused"
+            failpoint("engine.spans.sent")
+            span_queue.remove(connection, shard, rows)
+            failpoint("engine.spans.removed")
         finally:
             if not connection.closed:
                 span_queue.unlock(connection, shard)
+        if until_s is None:
+            used_s = time.thread_time() - began_s
+            self._stopping.wait(used_s / limits.SPAN_CPU_SHARE_MAX - used_s)
+        return "sent"
 
     def _refused(self, connection: psycopg.Connection[Any], waiting: span_queue.Waiting) -> None:
         """They stay in the queue, up to a limit, and are derived again the next time."""

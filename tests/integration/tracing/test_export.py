@@ -100,6 +100,27 @@ def test_two_exporters_share_the_shards_and_send_nothing_twice(
     assert all_once_or_alike(collector, committed.expected) == 0
 
 
+def test_no_shard_waits_for_the_end_of_anothers_queue(
+    database_url: str, collecting: tuple[Collector, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector, endpoint = collecting
+    monkeypatch.setattr(span_export, "ROWS_MAX", 1)
+    collector.hold_at = 3
+    with psycopg.connect(database_url) as connection, connection.cursor() as cursor:
+        bodies = [j.started(0, j.call(0, "C0"))]
+        bodies += [j.replied(n, n - 1, j.call(n, f"C{n}")) for n in range(1, 20)]
+        insert_saga(cursor, 1, bodies, shard=0)
+        for pos in range(20):
+            queue(cursor, 0, pos + 1, [(1, pos)])
+        insert_saga(cursor, 2, [j.started(0, j.call(0, "Other")), j.replied(1, 0, j.finish())], shard=1)
+        queue(cursor, 1, 1, [(2, 0), (2, 1)])
+    with exporting(database_url, endpoint):
+        assert collector.held.wait(deadline(60)), "the third request did not come"
+        assert collector.one("call Other")
+        collector.release.set()
+        eventually(lambda: waiting(database_url) == 0, 60, "the queue is empty")
+
+
 def test_a_collector_that_is_down_costs_nothing_but_time(
     database_url: str,
     collecting: tuple[Collector, str],
