@@ -18,7 +18,7 @@ from pathlib import Path
 
 from orchestrator.local.stack import Stack, running_stack
 from tests import servers
-from tests.bench import growth, latency, rates, recovery, reference, relaying, replaying, waking
+from tests.bench import growth, latency, memory, rates, recovery, reference, relaying, replaying, waking
 from tests.bench.installation import Installation, installation
 from tests.bench.targets import TARGETS
 
@@ -36,7 +36,9 @@ MEASURES: tuple[Callable[[Installation], dict[str, float]], ...] = (
     relaying.polling_rate,
     replaying.replay_thousand,
     growth.growth,
+    memory.parked,
 )
+ONCE = (memory.parked,)  # minutes, and the same each time
 REFERENCE = "reference_commits_per_s"
 LATEST = Path("var/bench/latest.json")
 
@@ -44,9 +46,8 @@ LATEST = Path("var/bench/latest.json")
 def main() -> int:
     """Always 0: a figure is no test."""
     options = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    options.add_argument(
-        "measures", nargs="*", choices=[each.__name__ for each in MEASURES] + [[]], help="all, if none"
-    )
+    names = [each.__name__ for each in MEASURES]
+    options.add_argument("measures", nargs="*", choices=[*names, []], help="all, if none")  # argparse checks none, too
     options.add_argument("--rounds", type=int, default=3)
     chosen = options.parse_args()
     measures = [each for each in MEASURES if not chosen.measures or each.__name__ in chosen.measures]
@@ -55,7 +56,7 @@ def main() -> int:
         for number in range(chosen.rounds):
             print(f"-- round {number + 1} of {chosen.rounds}", flush=True)
             _note(found, {REFERENCE: reference.commits_per_s(stack)})
-            for measure in measures:
+            for measure in [each for each in measures if number == 0 or each not in ONCE]:
                 with installation(stack, collector_url) as place:
                     _note(found, measure(place))
     rows = _rows({name: statistics.median(values) for name, values in found.items()})
