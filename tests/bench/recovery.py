@@ -20,6 +20,7 @@ SAGAS = 500
 BEGUN = 4 * SAGAS  # turns in the journal before anything happens
 POLL_S = 0.002
 GAP_SEEN_FOR_S = 3.0
+ON_ITS_WAY_S = 0.1  # a COMMIT that Postgres had already got from who stands still now
 TURNS = "SELECT count(*) FROM amends.journal"
 TURNS_OF = "SELECT count(*) FROM amends.journal j JOIN amends.sagas s USING (saga_no) WHERE s.shard = ANY(%s)"
 SHARDS_OF = "SELECT array_agg(shard) FROM amends.shards JOIN amends.workers USING (worker) WHERE name = %s"
@@ -49,6 +50,7 @@ def takeover_stopped(place: Installation) -> dict[str, float]:
         shards = place.row(SHARDS_OF, "first")[0]
         began_s = time.monotonic()
         place.running["first"].send(signal.SIGSTOP)
+        time.sleep(ON_ITS_WAY_S)
         return {"takeover_stopped_s": _until_more(looking, shards, began_s)}
 
 
