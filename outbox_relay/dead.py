@@ -39,11 +39,11 @@ REDRIVE: LiteralString = f"""
         DELETE FROM amends.outbox_dead d
         WHERE (d.aggregatetype, d.aggregateid) IN (SELECT aggregatetype, aggregateid FROM asked)
            OR d.aggregatetype IN (SELECT aggregatetype FROM asked WHERE scope IN ('topic', 'missing'))
-           OR d.scope = 'behind' AND NOT EXISTS (
-               SELECT FROM amends.outbox_dead c
-               WHERE c.aggregatetype = d.aggregatetype
-                   AND (c.scope IN ('topic', 'missing') OR c.scope = 'key' AND c.aggregateid = d.aggregateid)
-           )
+           OR d.scope = 'behind'
+               AND d.aggregatetype NOT IN (
+                   SELECT aggregatetype FROM amends.outbox_dead WHERE scope IN ('topic', 'missing'))
+               AND (d.aggregatetype, d.aggregateid) NOT IN (
+                   SELECT aggregatetype, aggregateid FROM amends.outbox_dead WHERE scope = 'key')
         RETURNING d.*
     )
     INSERT INTO amends.outbox ({_COLUMNS}) SELECT {_COLUMNS} FROM gone ORDER BY seq

@@ -168,12 +168,10 @@ def _session() -> "Iterator[Session]":
     import psycopg
 
     from orchestrator.errors import DependencyError
-    from orchestrator.first_session import try_session
     from orchestrator.settings import without_password
     from outbox_relay.postgres import connect
 
     url = CONTEXT.settings().database_url.get_secret_value()
-    try_session(url)
     try:
         with connect(url, "amends outbox") as session:
             yield session
