@@ -32,6 +32,9 @@ class CatchingUp:
         self._unseen.extend((told.lsn, told.xid) for told in taken.told)
         self._position = taken.position
         self._born_at = max(self._born_at, taken.born_at)
+        if not self._unseen:
+            # Nothing of ours lies before it: what others write on this server would be kept for an idle outbox.
+            self.confirmable = self._position
 
     def looked(self, look: Look) -> None:
         """A look at the table: it begins after what the stream has told so far."""

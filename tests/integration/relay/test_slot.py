@@ -1,5 +1,7 @@
 """The slot is only a doorbell: dropped, cut or slow to be born, nothing is missed and nothing waits for it."""
 
+from collections.abc import Callable
+
 import psycopg
 
 from outbox_relay import slot
@@ -114,3 +116,13 @@ def test_the_wal_that_the_slot_keeps_stays_small_while_rows_pass(place: Place) -
                 15,
                 "the slot is confirmed past WAL that has none of our rows",
             )
+
+
+def test_an_idle_outbox_keeps_no_wal_of_its_busy_neighbours(place: Place, make_place: Callable[[], Place]) -> None:
+    confirmed = "SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots WHERE database = current_database()"
+    with running(relay(place)), place.connect() as connection:
+        place.await_state("streaming")
+        with make_place().connect() as neighbour:
+            neighbour.execute("CREATE TABLE t AS SELECT repeat('x', 500) FROM generate_series(1, 2000)")
+            [(now,)] = neighbour.execute("SELECT pg_current_wal_lsn()").fetchall()
+        eventually(lambda: connection.execute(confirmed, [now]).fetchone() == (True,), 20, "the WAL is confirmed")
