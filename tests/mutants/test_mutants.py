@@ -7,7 +7,7 @@ import pytest
 from tests.mutants.__main__ import ALL
 from tests.mutants.mutant import Mutant, MutantOutdated
 from tests.mutants.pure import MUTANTS
-from tests.mutants.run import Nursery
+from tests.mutants.run import OUTPUT_CHARS_MAX, Nursery, failed_test
 
 RULES = range(1, 23)
 
@@ -30,6 +30,11 @@ def test_one_that_the_code_has_moved_away_from_says_which() -> None:
     outdated = Mutant(8, "gone", "orchestrator/core/ids.py", "no such text", "")
     with pytest.raises(MutantOutdated, match=r"rule_08_gone: .* stands 0 times in orchestrator/core/ids.py"):
         outdated.applied()
+
+
+def test_a_test_is_known_as_failed_however_much_pytest_says_after_its_name() -> None:
+    said = f"FAILED tests/rules/test_rule_17.py::test_order - AssertionError: [\n{'t1,' * OUTPUT_CHARS_MAX}\n]\n"
+    assert failed_test(said) == "test_order"
 
 
 @pytest.mark.slow
