@@ -63,7 +63,8 @@ class Settings(BaseSettings):
         default=10,
         ge=1,
         le=1_000,
-        description="How many connections of its own one client opens at most (it opens none before it needs one).",
+        description="How many connections of its own one client opens at most (it opens none before it needs one), "
+        "besides the one on which it hears that sagas have ended.",
     )
     client_connect_timeout_s: float = Field(
         default=10.0,

@@ -64,7 +64,7 @@ def start(
     with CONTEXT.client() as client:
         started = client.request(requests.start_latest(type_, version, text, saga_id, settings.topic_prefix))
         if wait:
-            result = json.loads(client.request(requests.result(saga_id, None)))
+            result = json.loads(client.end_of(saga_id, requests.result(saga_id, None)))
             output.print_json({"id": saga_id, "result": result} if CONTEXT.as_json else result)
             return
     if CONTEXT.as_json:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -11,11 +10,12 @@ import psycopg
 
 from orchestrator.client import reading, requests
 from orchestrator.client.answers import Description, Started
+from orchestrator.client.hearing import Hearing
 from orchestrator.client.known import Known
 from orchestrator.client.pools import Finished, explained, opened_async_pool, run_async, run_joined_async
-from orchestrator.client.requests import Duration, Steps
+from orchestrator.client.requests import Duration, Pause, Steps
 from orchestrator.contracts import Message
-from orchestrator.errors import RequestError, TimedOut
+from orchestrator.errors import RequestError
 from orchestrator.settings import Settings, read_settings
 from outbox_relay.connections import is_async
 
@@ -43,6 +43,7 @@ class Client:
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
+        self._hearing: Hearing | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -51,6 +52,9 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
         pool, self._pool, self._loop = self._pool, None, None
+        hearing, self._hearing = self._hearing, None
+        if hearing is not None:
+            await asyncio.to_thread(hearing.close)
         if pool is not None:
             await pool.close()
 
@@ -69,7 +73,8 @@ class Client:
 
     async def result(self, saga: "SagaType[Any, _R]", id: str, /, *, timeout: Duration | None = None) -> _R:
         """Wait for the end. The saga's own Failure, or SagaFailed; a timeout (TimedOut) only stops the waiting."""
-        text = await self.request(requests.result(id, saga.name), requests.seconds(timeout), f"saga {id} has not ended")
+        steps = requests.result(id, saga.name)
+        text = await self.end_of(id, steps, requests.seconds(timeout))
         value: _R = requests.adapter(saga.result_type).validate_json(text)
         return value
 
@@ -133,24 +138,43 @@ class Client:
             raise TypeError(f"Client awaits its connection; {type(connection).__qualname__} is for SyncClient")
         return await run_joined_async(connection, steps, self._known.of(connection))
 
-    async def request(self, steps: Steps[_T], timeout_s: float | None = None, late: str = "no answer") -> _T:
+    async def request(self, steps: Steps[_T]) -> _T:
         """Run a request of `client.requests` or `client.reading` on a connection of ours; the console does."""
+        found = await self._go_on(steps)
+        assert isinstance(found, Finished)
+        return found.value
+
+    async def end_of(self, saga_id: str, steps: Steps[_T], timeout_s: float | None = None) -> _T:
+        """Run a request that waits for the end of a saga. Raises TimedOut."""
         waiting = asyncio.timeout(timeout_s)
         try:
             async with waiting:
-                return await self._run_waiting(steps)
+                return await self._wait_for_end(saga_id, steps)
         except TimeoutError:
             if not waiting.expired():
                 raise
-            raise TimedOut(f"{late} within {timedelta(seconds=timeout_s or 0)}; it goes on") from None
+            raise requests.too_late(saga_id, timeout_s) from None
 
-    async def _run_waiting(self, steps: Steps[_T]) -> _T:
-        while True:
-            async with self._connection() as connection:
-                found = await run_async(connection, steps, self._known.of())
-            if isinstance(found, Finished):
-                return found.value
-            await asyncio.sleep(found.seconds)
+    async def _wait_for_end(self, saga_id: str, steps: Steps[_T]) -> _T:
+        rung, loop = asyncio.Event(), asyncio.get_running_loop()
+        with self._heard().waiter(saga_id, lambda: _set(rung, loop)) as waiter:
+            while True:
+                rung.clear()
+                waiter.look()
+                found = await self._go_on(steps)
+                if isinstance(found, Finished):
+                    return found.value
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(rung.wait(), waiter.pause_s(found.seconds))
+
+    async def _go_on(self, steps: Steps[_T]) -> Pause | Finished[_T]:
+        async with self._connection() as connection:
+            return await run_async(connection, steps, self._known.of())
+
+    def _heard(self) -> Hearing:
+        if self._hearing is None:
+            self._hearing = Hearing(self._settings.database_url.get_secret_value())
+        return self._hearing
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection[tuple[Any, ...]]]:
@@ -174,3 +198,8 @@ class Client:
             if self._pool is None:
                 self._pool = await opened_async_pool(self._settings)
             return self._pool
+
+
+def _set(rung: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
+    with contextlib.suppress(RuntimeError):  # The loop was closed: nobody waits there any more.
+        loop.call_soon_threadsafe(rung.set)

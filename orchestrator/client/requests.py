@@ -22,7 +22,7 @@ from orchestrator.client import statements
 from orchestrator.client.answers import ENDED, Started, as_status
 from orchestrator.client.statements import Query
 from orchestrator.contracts import Message
-from orchestrator.errors import PayloadError, RequestError, SagaFailed, SagaIdTaken, SagaNotFound
+from orchestrator.errors import PayloadError, RequestError, SagaFailed, SagaIdTaken, SagaNotFound, TimedOut
 from orchestrator.messaging import avro, control
 from orchestrator.messaging.outgoing import message_uuid
 from orchestrator.messaging.topics import Topics
@@ -44,7 +44,7 @@ ADAPTERS_MAX = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait, then go on: nothing else tells a client that its saga has ended."""
+    """Wait, then look again. Whoever waits may hear of the end before that (`hearing`)."""
 
     seconds: float
 
@@ -172,6 +172,11 @@ def result(saga_id: str, saga_type: str | None) -> Steps[str]:
             raise ended_by(saga_id, status, problem, tuple(left_undone or ()))
         yield Pause(pause_s)
         pause_s = min(pause_s * POLL_FACTOR, POLL_MAX_S)
+
+
+def too_late(saga_id: str, timeout_s: float | None) -> TimedOut:
+    """Whoever waited for its end waits no longer."""
+    return TimedOut(f"saga {saga_id} has not ended within {timedelta(seconds=timeout_s or 0)}; it goes on")
 
 
 def ended_by(saga_id: str, status: str, problem_json: str | None, left_undone: tuple[str, ...]) -> Exception:

@@ -4,7 +4,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -12,11 +11,11 @@ import psycopg
 
 from orchestrator.client import reading, requests
 from orchestrator.client.answers import Description, Started
+from orchestrator.client.hearing import Hearing
 from orchestrator.client.known import Known
 from orchestrator.client.pools import Finished, explained, opened_sync_pool, run_joined_sync, run_sync
-from orchestrator.client.requests import Duration, Steps
+from orchestrator.client.requests import Duration, Pause, Steps
 from orchestrator.contracts import Message
-from orchestrator.errors import TimedOut
 from orchestrator.settings import Settings, read_settings
 from outbox_relay.connections import is_async
 
@@ -39,6 +38,7 @@ class SyncClient:
         self._known = Known()
         self._pool: ConnectionPool[psycopg.Connection[tuple[Any, ...]]] | None = None
         self._opening = threading.Lock()
+        self._hearing: Hearing | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -47,6 +47,9 @@ class SyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
         pool, self._pool = self._pool, None
+        hearing, self._hearing = self._hearing, None
+        if hearing is not None:
+            hearing.close()
         if pool is not None:
             pool.close()
 
@@ -64,7 +67,8 @@ class SyncClient:
 
     def result(self, saga: "SagaType[Any, _R]", id: str, /, *, timeout: Duration | None = None) -> _R:
         """Wait for the end. The saga's own Failure, or SagaFailed; a timeout (TimedOut) only stops the waiting."""
-        text = self.request(requests.result(id, saga.name), requests.seconds(timeout), f"saga {id} has not ended")
+        steps = requests.result(id, saga.name)
+        text = self.end_of(id, steps, requests.seconds(timeout))
         value: _R = requests.adapter(saga.result_type).validate_json(text)
         return value
 
@@ -128,18 +132,38 @@ class SyncClient:
             self._given = read_settings()
         return self._given
 
-    def request(self, steps: Steps[_T], timeout_s: float | None = None, late: str = "no answer") -> _T:
+    def request(self, steps: Steps[_T]) -> _T:
         """Run a request of `client.requests` or `client.reading` on a connection of ours; the CLI does."""
+        found = self._go_on(steps)
+        assert isinstance(found, Finished)
+        return found.value
+
+    def end_of(self, saga_id: str, steps: Steps[_T], timeout_s: float | None = None) -> _T:
+        """Run a request that waits for the end of a saga; the CLI does. Raises TimedOut."""
         end_s = None if timeout_s is None else time.monotonic() + timeout_s
-        while True:
-            with self._connection() as connection:
-                found = run_sync(connection, steps, self._known.of())
-            if isinstance(found, Finished):
-                return found.value
-            left_s = None if end_s is None else end_s - time.monotonic()
-            if left_s is not None and left_s <= 0:
-                raise TimedOut(f"{late} within {timedelta(seconds=timeout_s or 0)}; it goes on")
-            time.sleep(found.seconds if left_s is None else min(found.seconds, left_s))
+        rung = threading.Event()
+        with self._heard().waiter(saga_id, rung.set) as waiter:
+            while True:
+                rung.clear()
+                waiter.look()
+                found = self._go_on(steps)
+                if isinstance(found, Finished):
+                    return found.value
+                left_s = None if end_s is None else end_s - time.monotonic()
+                if left_s is not None and left_s <= 0:
+                    raise requests.too_late(saga_id, timeout_s)
+                pause_s = waiter.pause_s(found.seconds)
+                rung.wait(pause_s if left_s is None else min(pause_s, left_s))
+
+    def _go_on(self, steps: Steps[_T]) -> Pause | Finished[_T]:
+        with self._connection() as connection:
+            return run_sync(connection, steps, self._known.of())
+
+    def _heard(self) -> Hearing:
+        with self._opening:
+            if self._hearing is None:
+                self._hearing = Hearing(self._settings.database_url.get_secret_value())
+            return self._hearing
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:

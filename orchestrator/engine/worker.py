@@ -21,6 +21,7 @@ from orchestrator.core import determinism
 from orchestrator.core.decisions import StartStep
 from orchestrator.core.registry import Registry
 from orchestrator.engine.admission import Admission
+from orchestrator.engine.announcer import Announcer
 from orchestrator.engine.batch import Batch
 from orchestrator.engine.cache import Cache
 from orchestrator.engine.clock import DatabaseClock
@@ -114,9 +115,8 @@ class Worker:
             if self._connection is not None and not self._connection.closed:
                 self._give_back(self._connection)
                 self._connection.close()
-            self._watcher.stop()
-            self._spans.stop()
-            self._sample.stop()
+            for thread in (self._watcher, self._announcer, self._spans, self._sample):
+                thread.stop()
             log.info("orchestrator %s stopped after %s cycles (topic %s)", self._name, self._cycles, installation.topic)
 
     def _read_installation(self, connection: psycopg.Connection[Any]) -> Installation:
@@ -145,6 +145,7 @@ class Worker:
             f"amends-{self._name}",
             wake=self._bell.set,
         )
+        self._announcer = Announcer(lambda: connect(self._url, f"amends-announcer-{self._id}"))
         self._ends_watch = Ends(self._topology, wake=self._bell.set, now_us=now_us)
         self._patience = Patience(self._wakeups, self._watermarks, self._processing, self._ends_watch.ask)
         self._recovery = Recovery(self._registry, self._outbound, self._topology.partitions)
@@ -178,11 +179,8 @@ class Worker:
             planned=self._bell.set,
         )
         self._steps.open()
-        self._watcher.start()
-        self._intake.start()
-        self._ends_watch.start()
-        self._spans.start()
-        self._sample.start()
+        for thread in (self._watcher, self._intake, self._ends_watch, self._announcer, self._spans, self._sample):
+            thread.start()
         log.info("orchestrator %s began: %s shards of %s", self._name, installation.shards, installation.topic)
 
     def _claimed(self, connection: psycopg.Connection[Any], hold: Hold) -> None:
@@ -331,8 +329,10 @@ class Worker:
             for saga_id, step in writes.steps:
                 self._start_step(saga_id, step)
         self._sample.committed(batch)
-        for saga_id in self._turns.take_ended():
+        ended = self._turns.take_ended()
+        for saga_id in ended:
             self._cache.drop(saga_id)
+        self._announcer.tell(ended)
 
 
 def _awaited(row: SagaRow, seq: int, attempt: int) -> StepEnd:
