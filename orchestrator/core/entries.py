@@ -127,28 +127,28 @@ _NAMES: dict[type, str] = {
     VerbGiven: "verb",
 }
 _CLASSES: dict[str, Any] = {name: cls for cls, name in _NAMES.items()}
+_FIELDS = {cls: tuple(field.name for field in fields(cls) if field.name != "at_us") for cls in _NAMES}
 
 
 def entry_to_json(entry: Entry) -> dict[str, Json]:
     """Short, for the journal: defaults are left out."""
     out: dict[str, Json] = {"in": _NAMES[type(entry)], "at": entry.at_us}
-    for field in fields(entry):
-        value = getattr(entry, field.name)
-        if field.name == "at_us" or value is None or value == "":
-            continue
-        out[field.name] = value.to_json() if isinstance(value, Problem) else value
+    for name in _FIELDS[type(entry)]:
+        value = getattr(entry, name)
+        if value is not None and value != "":
+            out[name] = value.to_json() if isinstance(value, Problem) else value
     return out
 
 
 def entry_from_json(data: dict[str, Json]) -> Entry:
     """The inverse of `entry_to_json`. Raises KeyError for what is no entry."""
-    values = {name: value for name, value in data.items() if name not in ("in", "at")}
+    values = data.copy()
+    cls = _CLASSES[values.pop("in")]
     if "problem" in values:
         values["problem"] = Problem.from_json(values["problem"])
-    cls = _CLASSES[data["in"]]
     if cls in (Started, MessageArrived):
         values.setdefault("input" if cls is Started else "body", None)
     if cls is MessageArrived:
         values.setdefault("channel", "")
-    entry: Entry = cls(at_us=data["at"], **values)
+    entry: Entry = cls(at_us=values.pop("at"), **values)
     return entry

@@ -40,7 +40,10 @@ def _repeat(live: LiveSaga, row: list[Json]) -> None:
         raise _mismatch(live, f"the code at hand is refused here: {error}", row[1:], None) from error
     if isinstance(turn, Ignored):
         raise _mismatch(live, f"the code at hand ignores this entry: {turn.reason}", row[1:], None)
-    replayed = json.loads(json.dumps([decision.to_json() for decision in turn.decisions]))
+    decided = [decision.to_json() for decision in turn.decisions]
+    if decided == row[1:]:
+        return
+    replayed = json.loads(json.dumps(decided))  # What only JSON makes alike, as a tuple and a list, is alike.
     if replayed == row[1:]:
         return
     for index in range(max(len(replayed), len(row) - 1)):
