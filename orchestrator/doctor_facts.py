@@ -42,7 +42,7 @@ INSTALLATION: LiteralString = """
 """
 WORKERS: LiteralString = "SELECT name, extract(epoch FROM clock_timestamp() - beat_at)::float8 FROM amends.workers"
 PARKED: LiteralString = """
-    SELECT status, count(*) FROM amends.sagas WHERE status IN ('stuck', 'blocked') GROUP BY status
+    SELECT status, count(*) FROM amends.sagas WHERE parked_at IS NOT NULL GROUP BY status
 """
 DEAD_LETTERS: LiteralString = "SELECT count(*) FROM amends.dead_letters WHERE redriven_at IS NULL"
 

@@ -65,11 +65,11 @@ SELECT_SAGAS: LiteralString = """
     LIMIT CAST(%(rows_max)s AS int)
 """
 
-# The index sagas_parked has exactly these.
+# The index sagas_parked has exactly these: those that wait for a person.
 SELECT_PARKED: LiteralString = """
     SELECT saga_no, id, type, version, status, shard, started_at, ended_at, problem
     FROM amends.sagas
-    WHERE status IN ('stuck', 'blocked')
+    WHERE parked_at IS NOT NULL
     ORDER BY saga_no
     LIMIT CAST(%(rows_max)s AS int)
 """

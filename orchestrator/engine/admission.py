@@ -22,12 +22,11 @@ AT_WORK = frozenset({"running", "compensating"})
 _COUNT: LiteralString = """
     SELECT count(*) FILTER (WHERE status IN ('running', 'compensating')), count(*) FILTER (WHERE status = 'queued')
     FROM amends.sagas
-    WHERE shard = %s AND status IN ('queued', 'running', 'compensating', 'stuck', 'blocked')
+    WHERE shard = %s AND ended_at IS NULL
 """
 _OLDEST: LiteralString = """
     SELECT saga_no, id FROM amends.sagas
-    WHERE shard = %s AND status = 'queued' AND saga_no > %s
-        AND status IN ('queued', 'running', 'compensating', 'stuck', 'blocked')
+    WHERE shard = %s AND ended_at IS NULL AND status = 'queued' AND saga_no > %s
     ORDER BY saga_no LIMIT %s
 """
 

@@ -31,7 +31,8 @@ _WAKES: LiteralString = """
     CROSS JOIN LATERAL (
         SELECT j.wake_us FROM amends.journal j WHERE j.saga_no = s.saga_no ORDER BY j.pos DESC LIMIT 1
     ) AS last
-    WHERE s.shard = %s AND s.status IN ('running', 'compensating', 'stuck') AND last.wake_us IS NOT NULL
+    WHERE s.shard = %s AND s.ended_at IS NULL AND s.status IN ('running', 'compensating', 'stuck')
+        AND last.wake_us IS NOT NULL
 """
 
 

@@ -1,6 +1,7 @@
 """Tables sagas and saga_values: what a saga is, its status, and what it has `set`.
 
-No indexed column changes in a turn: the row is touched only when the status does (a HOT update), never per step.
+The row is touched only when the status changes, never per step; and no index names the status, so that until the end
+this is a HOT update.
 """
 
 import json
@@ -25,7 +26,7 @@ _FIND: LiteralString = f"SELECT {_COLUMNS} FROM amends.sagas WHERE id = ANY (%s)
 _FIND_BY_NUMBER: LiteralString = f"SELECT {_COLUMNS} FROM amends.sagas WHERE saga_no = ANY (%s)"
 _OPEN_IN: LiteralString = f"""
     SELECT {_COLUMNS} FROM amends.sagas
-    WHERE shard = %s AND status IN ('queued', 'running', 'compensating', 'stuck', 'blocked') AND saga_no > %s
+    WHERE shard = %s AND ended_at IS NULL AND saga_no > %s
     ORDER BY saga_no LIMIT %s
 """
 _NUMBERS: LiteralString = """

@@ -178,7 +178,7 @@ def test_stuck_lists_those_that_wait_for_a_person(amends: Amends, database_url: 
     assert amends("stuck")[1:] == ("", "nothing is stuck\n")
     amends("start", "checkout", "--id", "order-7")
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("UPDATE amends.sagas SET status = 'stuck'")
+        connection.execute("UPDATE amends.sagas SET status = 'stuck', parked_at = now()")
     code, out, said = amends("stuck")
     assert (code, "order-7" in out, "amends skip ID" in said) == (exits.OK, True, True)
 
