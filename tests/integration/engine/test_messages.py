@@ -98,6 +98,29 @@ def test_what_comes_after_the_end_lies_where_people_find_it(system: System) -> N
     assert b"too late" in letter[4]
 
 
+def test_what_a_stranger_put_into_any_partition_reaches_its_saga_whoever_reads_it(system: System) -> None:
+    """Two orchestrators: whatever one of them reads of the other's sagas, it can't write."""
+    system.relay()
+    for name in ("one", "two"):
+        system.orchestrator(SAGAS, name=name)
+    owners = "SELECT count(*), count(DISTINCT worker) FROM amends.shards WHERE worker IS NOT NULL"
+    eventually(lambda: system.rows(owners) == [(SHARDS, 2)], 60, "the shards shared out between two")
+    producer = Producer({"bootstrap.servers": system.settings.kafka_bootstrap_servers})
+    with SyncClient(system.settings) as client:
+        client.start(listener, SHARDS, id="astray")
+        eventually(lambda: system.rows("SELECT 1 FROM amends.sagas WHERE status = 'running'"), 30, "its first turn")
+        for shard in range(SHARDS):
+            row = outgoing.message_row(
+                topic=Topics(system.settings.topic_prefix).sagas, shard=shard, saga_id="astray", wire_name="Word",
+                body={"text": str(shard)}, row_id=outgoing.message_uuid("astray", str(shard)),
+            )  # fmt: skip
+            producer.produce(row.topic, row.payload, b"", shard, headers=headers_of(row))
+        assert producer.flush(30) == 0
+        assert sorted(client.result(listener, "astray", timeout=30)) == [str(shard) for shard in range(SHARDS)]
+    ignored = "SELECT count FROM amends.ignored WHERE reason LIKE %s"
+    assert system.rows(ignored, "%not its saga%") == [(SHARDS - 1,)]
+
+
 def test_sagas_talk_to_each_other_and_channels_keep_apart(system: System) -> None:
     system.relay()
     system.orchestrator(SAGAS)
