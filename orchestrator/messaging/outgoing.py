@@ -137,7 +137,7 @@ def message_row(
 
 
 def forwarded_row(envelope: Envelope, partition: int) -> Row:
-    """A message once more, under its own id, for the partition where it should have come."""
+    """What came, once more, for the partition where it should have come. A message keeps its id, to be known again."""
     names = [name for name in HEADER_COLUMNS if name not in ("kind", "attempt")]
     given = {name: getattr(envelope, name) for name in names}
     headers = {"kind": envelope.kind, "attempt": str(envelope.attempt), **given}
@@ -148,7 +148,7 @@ def forwarded_row(envelope: Envelope, partition: int) -> Row:
         payload=envelope.payload,
         headers={name: text for name, text in headers.items() if text is not None},
         partition=partition,
-        id=envelope.id,
+        id=envelope.id if envelope.kind == "message" else None,
     )
 
 

@@ -89,9 +89,10 @@ def test_what_comes_in_another_partition_is_sent_on_to_its_saga_and_no_turn_is_m
 def test_what_comes_in_another_partition_and_can_not_be_sent_on_is_a_dead_letter() -> None:
     inside = Inside(two_payments)
     inside.start(two_payments, 0, "s")
-    unnamed = replace(inside.message("s", paid(1), "m1"), id="no uuid")
-    writes = inside.come_astray(unnamed, SHARD + 1).of(SHARD + 1)
+    no_row = replace(inside.message("s", paid(1), "m1"), type="x" * 300)
+    writes = inside.come_astray(no_row, SHARD + 1).of(SHARD + 1)
     assert (writes.outbox, [letter.saga_id for letter in writes.letters]) == ([], ["s"])
+    assert "its saga is in 2" in writes.letters[0].error
 
 
 def test_what_comes_after_the_end_is_a_dead_letter_with_all_that_is_needed_to_send_it_again() -> None:
