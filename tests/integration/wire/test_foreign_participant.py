@@ -182,6 +182,7 @@ def test_what_it_can_not_do_now_is_asked_again_and_what_it_has_never_heard_of_en
     assert strangers.rows("SELECT attempt FROM inbox") == [(2,)]  # and no row for what was refused
 
 
+@pytest.mark.slow  # the group waits for its dead member
 def test_killed_between_handling_and_answering_it_answers_from_its_inbox(running: System, strangers: Strangers) -> None:
     doomed = strangers.till(dies_before_answering="killed")
     with SyncClient(running.settings) as client:
@@ -195,6 +196,7 @@ def test_killed_between_handling_and_answering_it_answers_from_its_inbox(running
     assert strangers.ledger("k") == ["10"]
 
 
+@pytest.mark.slow  # the group waits for its dead member
 def test_killed_between_an_undo_and_its_answer_it_undoes_once(running: System, strangers: Strangers) -> None:
     first = strangers.till()
     with SyncClient(running.settings) as client:
