@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 from typing import Any, cast
+from uuid import UUID
 
-from orchestrator.canonical import input_hash
+from orchestrator.canonical import canonical_json, input_hash
 from orchestrator.core.entries import Entry, Replied, SettleRequested, UndoReplied, UndoRequested
 from orchestrator.core.ids import OperationKey
 from orchestrator.engine import mail, sagas
@@ -84,7 +85,7 @@ def read(message: Envelope | Unreadable, at_us: int) -> Came:
         return Dead(message.error)
     try:
         return _read(message, at_us)
-    except (PayloadError, ValueError, KeyError, TypeError) as error:
+    except (PayloadError, ValueError, KeyError, TypeError, RecursionError) as error:
         return Dead(f"{type(error).__name__}: {error}")
 
 
@@ -100,7 +101,7 @@ def _read(m: Envelope, at_us: int) -> Came:
             return StartCame(_start_row(m))
         case "message":
             body = avro.decode(m.payload)
-            return MessageCame(mail.Waiting(_saga_id(m), m.id, m.type, m.channel or "", body))
+            return MessageCame(mail.Waiting(_saga_id(m), _uuid(m.id), m.type, m.channel or "", body))
         case "child_undo":
             key, reply_to = _required(m.operation_key, "operation_key"), _required(m.reply_to, "reply_to")
             entry = UndoRequested(at_us=at_us, key=key, attempt=m.attempt, reply_to=reply_to)
@@ -146,6 +147,8 @@ def _child_entry(m: Envelope, at_us: int) -> Replied:
 
 def _start_row(m: Envelope) -> sagas.SagaRow:
     start = control.Start.decode(m.payload)
+    # Not every client writes JSON as ours do, and the same input must be the same text.
+    given = canonical_json(control.from_json_text(start.input))
     return sagas.SagaRow(
         saga_no=0,
         id=_saga_id(m),
@@ -154,13 +157,21 @@ def _start_row(m: Envelope) -> sagas.SagaRow:
         version=start.version,
         shard=m.partition,
         status="queued",
-        input=start.input,
-        input_hash=input_hash(start.type, start.input),
+        input=given,
+        input_hash=input_hash(start.type, given),
         parent_id=start.parent_id,
         parent_key=start.parent_key,
         parent_reply_to=start.parent_reply_to,
         traceparent=m.traceparent or None,
     )
+
+
+def _uuid(text: str) -> str:
+    """In the one form that doubles are known by, in memory as in the mailbox."""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise ValueError(f"the header id {text!r} is no UUID") from None
 
 
 def _saga_id(m: Envelope) -> str:

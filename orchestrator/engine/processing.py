@@ -25,7 +25,11 @@ from orchestrator.engine.steps import StepEnd
 from orchestrator.engine.turns import Start, Turns
 from orchestrator.engine.verbs import Verb
 from orchestrator.engine.wakeups import DueTimer, Wakeup
+from orchestrator.messaging.envelope import Envelope
+from orchestrator.messaging.outgoing import forwarded_row
 from orchestrator.problems import Problem
+from outbox_relay import table
+from outbox_relay.errors import RowRefused
 
 Work = Item | StepEnd | DueTimer | Verb | Admitted | Mismatch
 
@@ -97,6 +101,9 @@ class Processing:
                 self._mismatch(batch, work)
 
     def _item(self, batch: Batch, item: Item, known: Known) -> None:
+        if (shard := self._other_shard(item)) is not None:
+            self._forward(batch, item, shard)
+            return
         match item.came:
             case Dead(error):
                 batch.of(item.shard).letters.append(mail.letter(item.raw, error))
@@ -111,6 +118,35 @@ class Processing:
                 self._answer(batch, item.shard, item.came)
             case ParentCame():
                 self._parent(batch, item.shard, item.came)
+
+    def _other_shard(self, item: Item) -> int | None:
+        """Where the saga of a message or an answer is, if it is not where this came. A start that came elsewhere is
+        judged as any other: it finds its saga, or makes one that stays there.
+        """
+        match item.came:
+            case MessageCame():
+                pass
+            case AnswerCame() | ParentCame() if self._outbound.genuine(item.came.operation_key, item.came.nonce):
+                pass
+            case _:
+                return None
+        resident = self._cache.get(item.saga_id or "")
+        return None if resident is None or resident.row.shard == item.shard else resident.row.shard
+
+    def _forward(self, batch: Batch, item: Item, shard: int) -> None:
+        """Whoever hashed its key by another function than Kafka's own put it into another shard, which may be another
+        orchestrator's: a turn here could not be written. So it goes once more to where its saga is.
+        """
+        assert isinstance(item.raw, Envelope)
+        row = forwarded_row(item.raw, shard)
+        try:
+            table.check(row)
+        except RowRefused as error:
+            text = f"it came in partition {item.shard}, its saga is in {shard}, and it can't be sent there: {error}"
+            batch.of(item.shard).letters.append(mail.letter(item.raw, text))
+            return
+        batch.of(item.shard).outbox.append(row)
+        batch.of(item.shard).ignore("in a partition that is not its saga's: sent on", item.saga_id or "")
 
     def _answer(self, batch: Batch, shard: int, answer: AnswerCame) -> None:
         resident = self._cache.get(answer.saga_id)

@@ -203,11 +203,14 @@ def json_text(value: Json) -> str:
 
 
 def from_json_text(text: str) -> Json:
-    """Raises Undecodable: damaged, too deep, or with numbers that JSON does not have."""
+    """Raises Undecodable: damaged, too deep, with numbers that JSON does not have, or with text that has no UTF-8."""
     try:
-        return json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+        value = json.loads(text, parse_constant=_no_constant)
+        if "\\u" in text:  # of all that JSON can escape, half a surrogate pair and NUL can't be stored
+            json_text(value).encode()
+    except (ValueError, RecursionError, PayloadError) as error:
         raise avro.Undecodable(f"no JSON: {error}") from error
+    return value
 
 
 def _no_constant(name: str) -> Callable[[], None]:

@@ -17,7 +17,7 @@ from orchestrator.messaging.avro_walk import Json
 from orchestrator.messaging.control import ChildEnded, ProblemRecord, Settled, Start, Undo
 from orchestrator.messaging.envelope import Envelope, Kind
 from orchestrator.problems import Problem
-from outbox_relay.rows import Row
+from outbox_relay.rows import HEADER_COLUMNS, Row
 
 _TYPE_CHARS_MAX = 255  # the column; a problem's type may be the name of anybody's exception
 
@@ -134,6 +134,22 @@ def message_row(
     payload = avro.encode(class_named(wire_name), body)
     headers = {"saga_id": saga_id, **({"channel": channel} if channel else {})}
     return _row(topic, saga_id, "message", wire_name, payload, traceparent, headers, shard, row_id)
+
+
+def forwarded_row(envelope: Envelope, partition: int) -> Row:
+    """What came, once more, for the partition where it should have come. A message keeps its id, to be known again."""
+    names = [name for name in HEADER_COLUMNS if name not in ("kind", "attempt")]
+    given = {name: getattr(envelope, name) for name in names}
+    headers = {"kind": envelope.kind, "attempt": str(envelope.attempt), **given}
+    return Row(
+        topic=envelope.topic,
+        key=envelope.saga_id or envelope.key,
+        type=envelope.type,
+        payload=envelope.payload,
+        headers={name: text for name, text in headers.items() if text is not None},
+        partition=partition,
+        id=envelope.id if envelope.kind == "message" else None,
+    )
 
 
 def message_uuid(saga_id: str, message_id: str) -> str:

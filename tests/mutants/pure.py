@@ -372,6 +372,14 @@ MUTANTS = (
     # ---- 12: messages
     Mutant(
         12,
+        "what_came_astray_is_a_turn_here",
+        _PROCESSING,
+        "        if (shard := self._other_shard(item)) is not None:\n            self._forward(batch, item, shard)\n"
+        "            return\n",
+        "",
+    ),
+    Mutant(
+        12,
         "doubles_count",
         "orchestrator/core/mailbox.py",
         "        if entry.message_id in self.ids:\n",

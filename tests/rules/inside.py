@@ -78,10 +78,16 @@ class Inside:
             lambda batch: [self.processing.process(batch, self.item(row), Known({}, {}), NOBODY) for row in rows]
         )
 
-    def item(self, row: Row) -> inbound.Item:
+    def come_astray(self, row: Row, shard: int) -> Batch:
+        """This message, in a partition that is not its saga's."""
+        batch = Batch()
+        self.processing.process(batch, self.item(row, shard), Known({}, {}), NOBODY)
+        return batch
+
+    def item(self, row: Row, shard: int = SHARD) -> inbound.Item:
         self._offset += 1
-        envelope = envelope_of(replace(row, partition=SHARD), offset=self._offset)
-        return inbound.Item(SHARD, self._offset, envelope, inbound.read(envelope, self.now_us))
+        envelope = envelope_of(replace(row, partition=shard), offset=self._offset)
+        return inbound.Item(shard, self._offset, envelope, inbound.read(envelope, self.now_us))
 
     def _letter(self, id: str) -> mail.Letter:
         return mail.Letter("sagas", SHARD, self._offset, "{}", None, "", "start", id)

@@ -2,9 +2,11 @@
 alone. An answer that nobody waits for leaves no trace in the journal, but is counted.
 """
 
+from dataclasses import replace
+
 from orchestrator import Retry, Saga, saga
 from orchestrator.core.decisions import SendCommand
-from tests.rules.inside import Inside
+from tests.rules.inside import SHARD, Inside
 from tests.unit.core.shop import BUSY, NO, Charge, Driver, Print
 
 
@@ -60,3 +62,15 @@ def test_what_nobody_waits_for_is_counted_and_not_journaled() -> None:
     assert len(writes.turns) == 1
     assert sum(count for count, _ in writes.ignored.values()) == 3
     assert inside.live("p").position == 2
+
+
+def test_an_answer_in_another_partition_is_sent_on_and_counts_there_and_a_forged_one_is_only_counted() -> None:
+    inside = Inside(prints)
+    inside.start(prints, 0, "p")
+    answer = inside.succeeded("p", 0, Print, "label")
+    forged = replace(answer, headers={**answer.headers, "nonce": "0" * 32})
+    assert inside.come_astray(forged, SHARD + 1).of(SHARD + 1).outbox == []
+    batch = inside.come_astray(answer, SHARD + 1)
+    (sent,) = batch.of(SHARD + 1).outbox
+    assert (batch.shards.keys(), sent.partition) == ({SHARD + 1}, SHARD)
+    assert len(inside.come(sent).turns) == 1

@@ -2,6 +2,8 @@
 received in the order of arrival, what comes again is known by its id, what comes too late lies where people find it.
 """
 
+from dataclasses import replace
+
 import psycopg
 
 from orchestrator import Saga, saga
@@ -67,6 +69,30 @@ def test_what_comes_before_its_saga_is_kept_and_delivered_with_the_start() -> No
     begun = inside.start(two_payments, 0, "s", waiting(1), waiting(2))
     assert begun.delivered == ["s"]
     assert [move.result for move in begun.moves.values()] == ['"1 2"']
+
+
+def test_what_comes_in_another_partition_is_sent_on_to_its_saga_and_no_turn_is_made_of_it_here() -> None:
+    """The saga's shard may be another orchestrator's: a turn of it could not be written here, and is lost."""
+    inside = Inside(two_payments)
+    inside.start(two_payments, 0, "s")
+    astray = inside.come_astray(inside.message("s", paid(1), "m1"), SHARD + 1)
+    assert astray.shards.keys() == {SHARD + 1}
+    writes = astray.of(SHARD + 1)
+    (sent,) = writes.outbox
+    assert (sent.partition, sent.headers["kind"], writes.turns) == (SHARD, "message", [])
+    assert writes.ignored == {"in a partition that is not its saga's: sent on": (1, "s")}
+    assert inside.come(inside.message("s", paid(1), "m1")).turns
+    assert inside.come(sent).ignored == {"a message that came before": (1, "s")}  # under the id that it had
+    assert inside.come(inside.message("s", paid(2), "m2")).moves
+
+
+def test_what_comes_in_another_partition_and_can_not_be_sent_on_is_a_dead_letter() -> None:
+    inside = Inside(two_payments)
+    inside.start(two_payments, 0, "s")
+    no_row = replace(inside.message("s", paid(1), "m1"), type="x" * 300)
+    writes = inside.come_astray(no_row, SHARD + 1).of(SHARD + 1)
+    assert (writes.outbox, [letter.saga_id for letter in writes.letters]) == ([], ["s"])
+    assert "its saga is in 2" in writes.letters[0].error
 
 
 def test_what_comes_after_the_end_is_a_dead_letter_with_all_that_is_needed_to_send_it_again() -> None:

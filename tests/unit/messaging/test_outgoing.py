@@ -8,7 +8,7 @@ from orchestrator import limits
 from orchestrator.contracts import Command, Event, Message
 from orchestrator.errors import DefinitionError, Failure, PayloadError
 from orchestrator.messaging import avro, outgoing
-from orchestrator.messaging.control import ChildEnded, ProblemRecord, Settled, Start, Undo
+from orchestrator.messaging.control import ChildEnded, ProblemRecord, Settled, Start, Undo, from_json_text
 from orchestrator.messaging.envelope import KINDS, Envelope, Unreadable, read_envelope
 from orchestrator.messaging.events import event_row
 from orchestrator.messaging.nonce import is_genuine, nonce_of
@@ -326,3 +326,14 @@ def test_names_of_topics():
         Topics("a b")
     with pytest.raises(DefinitionError, match="249"):
         Topics("x" * 245).sagas  # noqa: B018
+
+
+@pytest.mark.parametrize("text", ["{", "NaN", '"\\ud800"', '{"a":["\\u0000"]}', "[" * 100_000, "1" * 5_000])
+def test_json_that_can_not_be_kept_is_undecodable(text):
+    with pytest.raises(avro.Undecodable):
+        from_json_text(text)
+
+
+@pytest.mark.parametrize(("text", "value"), [('"\\ud83d\\ude00"', "😀"), ('"\\\\u0000"', "\\u0000"), ("[1.0]", [1.0])])
+def test_json_that_others_wrote_in_their_way_is_read(text, value):
+    assert from_json_text(text) == value
