@@ -60,9 +60,6 @@ class Janitor:
         found = slot.status(self._session, self._slot_name)
         if found is None or found.lost:
             self._complain(f"there is no usable replication slot {self._slot_name!r}; nothing is deleted")
-            # A slot that is made from now on has confirmed the WAL before it, and nobody has sent what we noted there.
-            self._notes.clear()
-            self._noted.clear()
         else:
             self._complained = False
             self._note()
@@ -94,5 +91,6 @@ class Janitor:
             if self._deleted:
                 slot.note_trouble(self._session, f"{what}. It was there before: see that the connector sent all rows")
         self._complained = True
+        # A slot that is made from now on has confirmed the WAL before it, and nobody has sent what we noted there.
         self._notes.clear()
         self._noted.clear()

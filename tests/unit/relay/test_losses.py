@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from outbox_relay import slot
+from outbox_relay import slot, table
+from outbox_relay.external import Janitor, Note
 from outbox_relay.lease import Lease
 from outbox_relay.limits import BEATS_LOST_MAX
 from outbox_relay.slot import Noted, SlotStatus, why_lost
@@ -65,3 +66,15 @@ def test_a_database_that_went_back_is_known_by_epoch_and_beat(
     assert bool(noted) == back
     lease._see(nowhere, now)  # type: ignore[arg-type]
     assert len(noted) == back  # said once
+
+
+def test_a_slot_that_is_born_where_the_wal_was_has_sent_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    deleted: list[int] = []
+    monkeypatch.setattr(table, "delete_sent", lambda _session, seqs, _topic_ids: deleted.extend(seqs))
+    nowhere: Any = None
+    janitor = Janitor("unit", lease=nowhere, session=nowhere, house=nowhere, slot_name="other", sent_kept_s=0.0)
+    janitor._notes.append(Note(WAL, [1], [None]))
+    janitor._delete(WAL)
+    assert deleted == []
+    janitor._delete(WAL + 1)
+    assert deleted == [1]
