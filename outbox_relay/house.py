@@ -173,8 +173,8 @@ class House(threading.Thread):
         if slot.noted(session).name is not None:
             slot.note(session, None, None)
         name = slot.name_of(session)
-        if slot.status(session, name) is None:
-            return
+        if slot.status(session, name) is None or self.slot_wanted:
+            return  # gone, or people have thought better of it since this round began
         session.execute(slot.END_READER, (name,))  # who reads it has been deposed, or is on its way out
         if slot.drop(session, name):
             log.info("%s: the outbox is polled on purpose; dropped the slot %s, which kept WAL", self.name, name)

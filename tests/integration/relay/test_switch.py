@@ -27,10 +27,12 @@ def switch(place: Place, mode: lease.Switched | None) -> bool | None:
         return lease.switch(connection, mode)
 
 
-def await_mode(place: Place, mode: lease.Switched) -> None:
-    """It is in this mode, and the slot is there or gone as it must be."""
+def await_mode(place: Place, mode: lease.Switched, *, live: bool = True) -> None:
+    """In this mode, and the slot is there or gone as it must be. `live` False: while Kafka is away all is polled."""
     eventually(lambda: place.lease()[3].get("wanted") == mode, 20, f"{mode} is wanted")
-    place.await_state(STATE[mode], 40)
+    place.await_state(STATE[mode] if live else "polling", 40)
+    if mode == "cdc":
+        eventually(lambda: place.slot() is not None, 20, "there is a slot")
     if mode == "polling":
         eventually(lambda: place.slot() is None, 20, "the slot is dropped")
         with place.connect() as connection:

@@ -18,6 +18,7 @@ from outbox_relay import Row, outbox, slot
 from tests.deadlines import eventually
 from tests.integration.relay.outboxes import ROOT, Place, Writers, install, process, reading, relay, row, running, wait
 from tests.integration.relay.test_slot import assert_said, trouble
+from tests.integration.relay.test_switch import await_mode, switch
 from tests.servers import create_database
 
 pytestmark = [pytest.mark.serial, pytest.mark.slow]
@@ -106,6 +107,26 @@ def test_kafka_frozen_for_a_while_costs_time_and_nothing_else(own: Place, own_st
             own.await_confirmed()  # and after the producer has been given up, too
             own_stack.server("kafka").signal(signal.SIGCONT)
             own.await_state("streaming", 40)
+            reader.await_numbers(writers.finish(), 60)
+            own.await_empty(60)
+
+
+def test_switched_while_kafka_is_frozen(own: Place, own_stack: BlockingStack) -> None:
+    """What the producer had is given up after a while, and read again in the other mode."""
+    topic = own.topic("numbers")
+    writers = Writers(own, topic, 3)
+    with reading(own, topic) as reader, running(relay(own)):
+        own.await_state("streaming")
+        with writers.running():
+            eventually(lambda: reader.read() > 50, 20, "rows pass")
+            own_stack.server("kafka").signal(signal.SIGSTOP)
+            eventually(lambda: own.lease()[3].get("in_flight", 0) > 0, 20, "some are on their way")
+            for mode in ("polling", "cdc", "polling"):
+                switch(own, mode)
+                await_mode(own, mode, live=False)
+            own_stack.server("kafka").signal(signal.SIGCONT)
+            switch(own, "cdc")
+            await_mode(own, "cdc")
             reader.await_numbers(writers.finish(), 60)
             own.await_empty(60)
 
