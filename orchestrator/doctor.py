@@ -6,28 +6,15 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
 
 from orchestrator import limits
-
-Level = Literal["ok", "warning", "bad"]
+from orchestrator.doctor_relay import Finding, Relay, judge_relay
 
 POSTGRES_MIN = 150_000
 RETENTION_MIN_S = 86_400
 OLD_TRANSACTION_S = 300.0
 SLOT_KEEPS_BYTES_MAX = 1024**3
-RELAY_SILENT_S = 10.0
 WORKER_SILENT_S = limits.LEASE_S * 2
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line. `todo` is empty where all is well."""
-
-    level: Level
-    subject: str
-    text: str
-    todo: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +57,7 @@ class Postgres:
     outbox_rows: int = 0
     outbox_age_s: float = 0.0
     outbox_dead: int = 0
-    relay_beat_s: float | None = None  # seconds since the relay's last sign of life; None: never
-    relay_state: str = "never"
+    relay: Relay = field(default_factory=Relay)
     orchestrator: Orchestrator | None = None
 
 
@@ -174,7 +160,7 @@ def _tables(postgres: Postgres) -> Iterator[Finding]:
 def _at_work(postgres: Postgres) -> Iterator[Finding]:
     if postgres.missing_revisions is None:
         return
-    yield _relay(postgres)
+    yield from judge_relay(postgres.relay, postgres.outbox_rows, postgres.outbox_age_s)
     if postgres.outbox_dead:
         yield Finding(
             "bad",
@@ -211,21 +197,6 @@ def _at_work(postgres: Postgres) -> Iterator[Finding]:
             f"{own.dead_letters} messages that nobody could take",
             "SELECT letter, topic, kind, saga_id, error FROM amends.dead_letters WHERE redriven_at IS NULL",
         )
-
-
-def _relay(postgres: Postgres) -> Finding:
-    beat_s = postgres.relay_beat_s
-    waits = (
-        f"; {postgres.outbox_rows} rows wait, the oldest for {postgres.outbox_age_s:.0f} s"
-        if postgres.outbox_rows
-        else ""
-    )
-    if beat_s is None or beat_s > RELAY_SILENT_S:
-        since = "never ran" if beat_s is None else f"silent for {beat_s:,.0f} s"
-        return Finding("bad", "relay", f"{since}{waits}", "amends relay --database $DATABASE_URL")
-    if postgres.outbox_age_s > limits.OUTBOX_HEALTHY_S:
-        return Finding("warning", "relay", f"{postgres.relay_state}{waits}", "does Kafka answer? read the relay's log")
-    return Finding("ok", "relay", f"{postgres.relay_state}{waits}")
 
 
 def _broker(kafka: Kafka) -> Iterator[Finding]:

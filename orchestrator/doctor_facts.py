@@ -5,6 +5,7 @@ from typing import Any, LiteralString
 import psycopg
 
 from orchestrator.doctor import Kafka, Orchestrator, Postgres, Slot
+from orchestrator.doctor_relay import Relay
 from orchestrator.errors import DependencyError
 from orchestrator.settings import Settings, without_password
 
@@ -34,7 +35,13 @@ OUTBOX: LiteralString = """
 """
 OUTBOX_DEAD: LiteralString = "SELECT count(*) FROM amends.outbox_dead"
 RELAY: LiteralString = """
-    SELECT extract(epoch FROM clock_timestamp() - beat_at)::float8, state FROM amends.relay_lease
+    SELECT extract(epoch FROM clock_timestamp() - beat_at)::float8, state, coalesce(health ->> 'wanted', ''),
+        coalesce(health ->> 'slot', ''),
+        coalesce(extract(epoch FROM clock_timestamp() - (to_jsonb(l) ->> 'state_at')::timestamptz), 0)::float8
+    FROM amends.relay_lease l
+"""
+RELAY_TROUBLE: LiteralString = """
+    SELECT lost, extract(epoch FROM clock_timestamp() - lost_at)::float8 FROM amends.relay_slot WHERE lost IS NOT NULL
 """
 INSTALLATION: LiteralString = """
     SELECT i.topic, i.shards, (SELECT count(*) FROM amends.shards WHERE owner IS NOT NULL), i.known_until, i.restored_at
@@ -103,15 +110,22 @@ def _asked(connection: psycopg.Connection[tuple[Any, ...]], where: str) -> Postg
 def _outbox_facts(connection: psycopg.Connection[tuple[Any, ...]]) -> dict[str, Any]:
     rows, age_s = _rows(connection, OUTBOX)[0]
     found = _rows(connection, RELAY)
-    beat_s, state = found[0] if found else (None, "never")
+    beat_s, state, wanted, slot, state_s = found[0] if found else (None, "never", "", "", 0.0)
+    trouble = _rows(connection, RELAY_TROUBLE) if _has(connection, "amends.relay_slot") else []
     return {
         "missing_revisions": _missing_revisions(connection),
         "topics": {topic: (partitions, topic_id) for topic, partitions, topic_id in _rows(connection, TOPICS)},
         "outbox_rows": rows,
         "outbox_age_s": age_s,
         "outbox_dead": _value(connection, OUTBOX_DEAD),
-        "relay_beat_s": beat_s,
-        "relay_state": state,
+        "relay": Relay(
+            beat_s=beat_s,
+            state=state,
+            state_s=state_s,
+            wanted=wanted,
+            slot=slot,
+            trouble=trouble[0] if trouble else None,
+        ),
     }
 
 

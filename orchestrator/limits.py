@@ -40,6 +40,7 @@ CLAIM_LOCK_TIMEOUT_S = 1.0
 REBALANCE_DEBOUNCE_S = 1.0
 
 # Relay; its own limits are in outbox_relay.limits.
+OUTBOX_SENT_KEPT_S = 86_400.0  # outbox_relay's SENT_KEPT_S, to which a test holds it
 OUTBOX_HEALTHY_S = 5.0  # an outbox row older than this holds back the timers of its shard (rule 9)
 
 # Retry of the runtime's own messages.

@@ -232,7 +232,11 @@ async def _relay(database_urls: Sequence[str], settings: Settings, mode: RelayMo
     from outbox_relay import Relay, Relays
 
     kafka = settings.for_kafka().kafka_bootstrap_servers
-    await Relays([Relay(database_url=url, kafka_bootstrap_servers=kafka, mode=mode) for url in database_urls]).run(stop)
+    kept_s = settings.outbox_sent_kept_s
+    relays = [
+        Relay(database_url=url, kafka_bootstrap_servers=kafka, mode=mode, sent_kept_s=kept_s) for url in database_urls
+    ]
+    await Relays(relays).run(stop)
 
 
 async def _until_signal(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:

@@ -78,6 +78,12 @@ class Settings(BaseSettings):
         "`queued` and begin, the oldest first, as others end. The same for every orchestrator. Children always begin: "
         "their parents wait for them.",
     )
+    outbox_sent_kept_s: float = Field(
+        default=limits.OUTBOX_SENT_KEPT_S,
+        ge=0,
+        description="Seconds that a relay keeps acknowledged starts, messages and events in amends.outbox_sent, to "
+        "send them again when Kafka has lost them. Daily partitions are dropped whole, so up to a day more is kept.",
+    )
     replay_every_turns: int = Field(
         default=limits.REPLAY_EVERY_TURNS,
         ge=0,

@@ -50,11 +50,16 @@ class Deleter(threading.Thread):
     """`done`: numbers of rows that are in the outbox no longer. `shown()`: the LSN up to which all is visible."""
 
     def __init__(
-        self, database_url: str, name: str, adopt: Callable[[Session], None], shown: Callable[[], int]
+        self,
+        database_url: str,
+        name: str,
+        adopt: Callable[[Session], None],
+        shown: Callable[[], int],
+        sent_kept_s: float,
     ) -> None:
         super().__init__(name=f"outbox-deleter-{name}", daemon=True)
         self.done: deque[int] = deque()
-        self._url, self._adopt, self._shown = database_url, adopt, shown
+        self._url, self._adopt, self._shown, self._sent_kept_s = database_url, adopt, shown, sent_kept_s
         self._work: deque[Item] = deque()
         self._late: list[Item] = []
         self._late_at = 0.0
@@ -145,6 +150,6 @@ class Deleter(threading.Thread):
                 gone.update(table.delete_sent(session, *params))
             except psycopg.errors.CheckViolation:
                 # No partition of outbox_sent for today: nobody kept house. Make it now.
-                sent.make_partitions(session)
+                sent.make_partitions(session, self._sent_kept_s)
                 gone.update(table.delete_sent(session, *params))
         return gone

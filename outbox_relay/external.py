@@ -36,11 +36,13 @@ class Note:
 class Janitor:
     """Deletes what the slot of another reader has confirmed."""
 
-    def __init__(self, name: str, *, lease: Lease, session: Session, house: House, slot_name: str) -> None:
+    def __init__(
+        self, name: str, *, lease: Lease, session: Session, house: House, slot_name: str, sent_kept_s: float
+    ) -> None:
         self.mode = "external"
         self.health: Mapping[str, Any] = {}
         self._name, self._lease, self._session, self._house = name, lease, session, house
-        self._slot_name = slot_name
+        self._slot_name, self._sent_kept_s = slot_name, sent_kept_s
         self._notes: deque[Note] = deque()
         self._noted: set[int] = set()
         self._deleted = 0
@@ -48,7 +50,7 @@ class Janitor:
 
     def run(self, stopping: Callable[[], bool], wait: Callable[[float], object]) -> None:
         """Look every second until the lease is lost or `stopping` says so."""
-        sent.make_partitions(self._session)
+        sent.make_partitions(self._session, self._sent_kept_s)
         while self._lease.held.is_set() and not stopping():
             self.round()
             wait(KEEP_HOUSE_S)
@@ -75,7 +77,8 @@ class Janitor:
             self._noted.update(seq for seq, _ in rows)
 
     def _delete(self, confirmed: int) -> None:
-        while self._notes and self._notes[0].wal <= confirmed:
+        # Not up to and including: a slot is born with its own place confirmed, which may be where the WAL was.
+        while self._notes and self._notes[0].wal < confirmed:
             note = self._notes[0]
             table.delete_sent(self._session, note.seqs, note.topic_ids)
             self._notes.popleft()
@@ -84,7 +87,10 @@ class Janitor:
 
     def _complain(self, what: str) -> None:
         if not self._complained:
-            log.warning("relay %s (external): %s. Is the connector configured with this slot name?", self._name, what)
+            log.error("relay %s (external): %s. Is the connector configured with this slot name?", self._name, what)
+            if self._deleted:
+                slot.note_trouble(self._session, f"{what}. It was there before: see that the connector sent all rows")
         self._complained = True
+        # A slot that is made from now on has confirmed the WAL before it, and nobody has sent what we noted there.
         self._notes.clear()
         self._noted.clear()

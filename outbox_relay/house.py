@@ -1,7 +1,7 @@
 """Keep house while we hold the lease, on a thread of its own: it asks Kafka, and may wait for the answer.
 
 Refreshes amends.topics, makes and drops the partitions of outbox_sent, puts rows of a lost topic back, sees that a
-redrive is asked for, and watches the WAL that the slot keeps.
+redrive is asked for, watches the WAL that the slot keeps, and drops the slot while nobody wants to follow it.
 """
 
 import logging
@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException
 
 from outbox_relay import dead, sent, slot, topics
 from outbox_relay.broker import Broker
-from outbox_relay.limits import KEEP_HOUSE_S, RESTART_MAX_S, SECOND_LOOK_S, TOPICS_REFRESH_S
+from outbox_relay.limits import KEEP_HOUSE_S, RESTART_MAX_S, SECOND_LOOK_S, SENT_KEPT_S, TOPICS_REFRESH_S
 from outbox_relay.postgres import Session, connect
 
 log = logging.getLogger("outbox_relay")
@@ -26,16 +26,30 @@ WAL_RETAINED_WARN_BYTES = 1024 * 1024 * 1024
 
 
 class House(threading.Thread):
-    """What the broker last said of the topics. `redrive_asked`: set by us, cleared by the sender when it is done."""
+    """What the broker last said of the topics. `redrive_asked`: set by us, cleared by the sender when it is done.
 
-    def __init__(self, database_url: str, name: str, broker: Broker, adopt: Callable[[Session], None]) -> None:
+    `slot_wanted` False: the outbox is polled on purpose, and a slot that nobody reads would keep WAL until the disk is
+    full.
+    """
+
+    def __init__(
+        self,
+        database_url: str,
+        name: str,
+        broker: Broker,
+        adopt: Callable[[Session], None],
+        *,
+        sent_kept_s: float = SENT_KEPT_S,
+    ) -> None:
         super().__init__(name=f"outbox-house-{name}", daemon=True)
         self.topic_ids: dict[str, str | None] = {}
         self.missing: frozenset[str] = frozenset()
         self.asked: frozenset[str] = frozenset()  # topics that Kafka was asked about, answer or not
         self.redrive_asked = threading.Event()
+        self.slot_wanted = True
+        self.external_slot: str | None = None  # the slot of whoever sends in our place
         self.report: dict[str, Any] = {}
-        self._url, self._broker, self._adopt = database_url, broker, adopt
+        self._url, self._broker, self._adopt, self._sent_kept_s = database_url, broker, adopt, sent_kept_s
         self._stop_asked = threading.Event()
         self._wanted: set[str] = set()
         self._doubtful: frozenset[str] = frozenset()  # absent at the last look, and not before
@@ -79,12 +93,14 @@ class House(threading.Thread):
 
     def _round(self, session: Session) -> None:
         if self._is_due("partitions"):
-            sent.make_partitions(session)
+            sent.make_partitions(session, self._sent_kept_s)
             self._did("partitions", PARTITIONS_EVERY_S)
         if self._is_due("topics"):
             self._did("topics", TOPICS_REFRESH_S)  # before: a topic that is wanted meanwhile makes it due again
             self._refresh(session)
             self._watch_slot(session)
+        if not self.slot_wanted:
+            self._drop_slot(session)
         if session.execute(dead.ASKED).fetchall()[0][0]:
             self.redrive_asked.set()
 
@@ -153,8 +169,18 @@ class House(threading.Thread):
             if topic_id is not None and (count := sent.resend_lost(session, name, topic_id)):
                 log.warning("%s: %d rows had been sent to a lost topic %s; they go out again", self.name, count, name)
 
+    def _drop_slot(self, session: Session) -> None:
+        if slot.noted(session).name is not None:
+            slot.note(session, None, None)
+        name = slot.name_of(session)
+        if slot.status(session, name) is None or self.slot_wanted:
+            return  # gone, or people have thought better of it since this round began
+        session.execute(slot.END_READER, (name,))  # who reads it has been deposed, or is on its way out
+        if slot.drop(session, name):
+            log.info("%s: the outbox is polled on purpose; dropped the slot %s, which kept WAL", self.name, name)
+
     def _watch_slot(self, session: Session) -> None:
-        found = slot.status(session, slot.name_of(session))
+        found = slot.status(session, self.external_slot or slot.name_of(session))
         self.report["wal_retained_bytes"] = found.retained_bytes if found else 0
         if found and found.retained_bytes > WAL_RETAINED_WARN_BYTES:
             log.warning(

@@ -16,13 +16,23 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, LiteralString
+from datetime import datetime
+from typing import Any, Literal, LiteralString, TypeAlias
 from uuid import uuid4
 
 import psycopg
 
+from outbox_relay import slot
 from outbox_relay.failpoints import failpoint
-from outbox_relay.limits import BEAT_S, LEASE_S, PROMPT_ANSWER_S, RESTART_MAX_S, SEND_WINDOW_S, STANDBY_LOOK_S
+from outbox_relay.limits import (
+    BEAT_S,
+    BEATS_LOST_MAX,
+    LEASE_S,
+    PROMPT_ANSWER_S,
+    RESTART_MAX_S,
+    SEND_WINDOW_S,
+    STANDBY_LOOK_S,
+)
 from outbox_relay.postgres import Session, connect
 
 log = logging.getLogger("outbox_relay")
@@ -40,18 +50,20 @@ READ: LiteralString = """
 TAKE: LiteralString = """
     UPDATE amends.relay_lease
     SET epoch = epoch + 1, holder = %s, name = %s, beat = beat + 1, state = 'starting', health = '{}', backends = '[]',
-        taken_at = now(), beat_at = now()
+        taken_at = now(), beat_at = now(), state_at = now()
     WHERE epoch = %s
-    RETURNING epoch
+    RETURNING epoch, beat, wanted_mode
 """
 BEAT: LiteralString = """
     UPDATE amends.relay_lease
-    SET beat = beat + 1, beat_at = now(), state = %s, health = %s::jsonb, backends = %s::jsonb
-    WHERE epoch = %s AND holder = %s
-    RETURNING beat
+    SET beat = beat + 1, beat_at = now(), state = %(state)s, health = %(health)s::jsonb,
+        backends = %(backends)s::jsonb, state_at = CASE WHEN state = %(state)s THEN state_at ELSE now() END
+    WHERE epoch = %(epoch)s AND holder = %(holder)s
+    RETURNING beat, wanted_mode
 """
 GIVE_BACK: LiteralString = """
-    UPDATE amends.relay_lease SET holder = NULL, state = 'stopped', backends = '[]', beat = beat + 1, beat_at = now()
+    UPDATE amends.relay_lease
+    SET holder = NULL, state = 'stopped', backends = '[]', beat = beat + 1, beat_at = now(), state_at = now()
     WHERE epoch = %s AND holder = %s
 """
 # Our own session is never among them: it does not hold the lock. A pid may have been given to somebody else since.
@@ -68,6 +80,51 @@ END_SESSIONS: LiteralString = """
 OWN_BACKEND: LiteralString = """
     SELECT pid, extract(epoch FROM backend_start)::text FROM pg_stat_activity WHERE pid = pg_backend_pid()
 """
+
+# Written by people, read by the holder with its next beat, and by whoever takes the lease next.
+SWITCH: LiteralString = """
+    UPDATE amends.relay_lease
+    SET wanted_mode = %(mode)s, wanted_at = CASE WHEN %(mode)s::text IS NOT NULL THEN now() END
+    WHERE NOT (state = 'external' AND holder IS NOT NULL)
+    RETURNING holder IS NOT NULL
+"""
+STATUS: LiteralString = """
+    SELECT CASE WHEN holder IS NOT NULL THEN name END, epoch, state, state_at, wanted_mode, wanted_at,
+        extract(epoch FROM clock_timestamp() - beat_at)::float8, health
+    FROM amends.relay_lease
+"""
+
+# What a database can be switched to; `external` is no mode of ours to send in.
+Switched: TypeAlias = Literal["cdc", "polling"]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a database's relay is. `wanted` None: nobody has switched. `beat_s`: seconds since its last beat."""
+
+    holder: str | None
+    epoch: int
+    state: str
+    state_at: datetime | None
+    wanted: Switched | None
+    wanted_at: datetime | None
+    beat_s: float | None
+    health: Mapping[str, Any]
+
+
+def switch(session: Session, mode: Switched | None) -> bool | None:
+    """Want this mode of the database's relay, whoever it is; None: each does again what it was started with.
+
+    True: one is at work and will obey within a beat; False: none is, the next will. None: refused, nothing was changed,
+    because the relay is in mode `external` and somebody else sends.
+    """
+    found = session.execute(SWITCH, {"mode": mode}).fetchone()
+    return None if found is None else bool(found[0])
+
+
+def status(session: Session) -> Status:
+    """How the database's relay is."""
+    return Status(*session.execute(STATUS).fetchall()[0])
 
 
 @dataclass(slots=True)
@@ -90,13 +147,16 @@ class Watch:
 class Lease:
     """Waits for the lease, then holds it, on a thread and a session of its own.
 
-    `held` goes on until the session or the row is lost; `may_send_until` is a monotonic time.
+    `held` goes on until the session or the row is lost; `may_send_until` is a monotonic time; `wanted` is what people
+    switched to, as of the last beat.
     """
 
     def __init__(self, database_url: str, name: str, report: Callable[[], tuple[str, Mapping[str, Any]]]) -> None:
         self.held = threading.Event()
         self.epoch = 0
         self.may_send_until = 0.0
+        self.wanted: Switched | None = None
+        self._seen = (0, 0)  # epoch and beat
         self._url, self._name, self._report = database_url, name, report
         self._holder = str(uuid4())
         self._backends: dict[int, str] = {}
@@ -151,6 +211,7 @@ class Lease:
             asked = time.monotonic()
             epoch, beat, name, holder, may_live = session.execute(READ).fetchall()[0]
             answered = time.monotonic()
+            self._see(session, (epoch, beat))
             if (not may_live or holder in (None, self._holder) or over == epoch) and _taken(session):
                 return int(epoch)
             if watch.expired((epoch, beat), asked, answered):
@@ -167,11 +228,15 @@ class Lease:
     def _hold(self, session: Session, before: int) -> None:
         asked = time.monotonic()
         failpoint("relay.lease.before")
+        # The one thing that is not done again: an epoch that others have seen must not be lost by a crash of Postgres.
+        session.execute("SET synchronous_commit = local")
         taken = session.execute(TAKE, (self._holder, self._name, before)).fetchone()
+        session.execute("SET synchronous_commit = off")
         failpoint("relay.lease.after")
         if taken is None:
             return  # somebody has had it between our look and our lock
-        self.epoch = taken[0]
+        self.epoch, beat, self.wanted = taken
+        self._seen = (self.epoch, beat)
         self._backends.clear()
         self.adopt(session)
         self.may_send_until = asked + SEND_WINDOW_S
@@ -192,15 +257,28 @@ class Lease:
         asked = time.monotonic()
         state, health = self._report()
         backends = json.dumps([{"pid": pid, "start": start} for pid, start in list(self._backends.items())])
-        values = (state, json.dumps(health), backends, self.epoch, self._holder)
+        values = {"state": state, "health": json.dumps(health), "backends": backends}
         failpoint("relay.beat.before")
-        beaten = session.execute(BEAT, values).fetchone()
+        beaten = session.execute(BEAT, values | {"epoch": self.epoch, "holder": self._holder}).fetchone()
         failpoint("relay.beat.after")
         if beaten is None:
             log.warning("relay %s: deposed, the lease has another holder", self._name)
             self.held.clear()
             return
         self.may_send_until = asked + SEND_WINDOW_S
+        beat, self.wanted = beaten
+        self._seen = (self.epoch, beat)
+
+    def _see(self, session: Session, now: tuple[int, int]) -> None:
+        """Epochs only rise, and are flushed before anybody sees them; beats rise too, and a crash loses some."""
+        (epoch, beat), (epoch_seen, beat_seen) = now, self._seen
+        if epoch < epoch_seen or (epoch == epoch_seen and beat < beat_seen - BEATS_LOST_MAX):
+            why = (
+                f"this database went back, from {self._seen} to {now} (epoch, beat of its relay). A backup, a replica?"
+            )
+            log.error("relay %s: %s What its outbox holds goes out again, under the same ids", self._name, why)
+            slot.note_trouble(session, why)
+        self._seen = now
 
 
 def _taken(session: Session) -> bool:

@@ -8,14 +8,15 @@ KEY_CHARS_MAX = 4_000
 TOPIC_CHARS_MAX = 249  # Kafka's own
 
 # Who sends. All in monotonic seconds of one process; no clocks are compared.
-LEASE_S = 6.0  # a holder whose beat stands still this long, while the database answers promptly, is taken over
-BEAT_S = 0.5
-STANDBY_LOOK_S = 0.25
+LEASE_S = 4.2  # a holder whose beat stands still this long, while the database answers promptly, is taken over
+BEAT_S = 0.4
+STANDBY_LOOK_S = 0.15
+BEATS_LOST_MAX = 100  # by a crash of Postgres: written without waiting, flushed after 30 s at most (wal_writer_delay)
 PROMPT_ANSWER_S = 1.0  # a database that answers later than this expires nobody
-MESSAGE_TIMEOUT_S = 4.0  # librdkafka gives up a message; the net for a process that was stopped
-SEND_WINDOW_S = 1.75  # nothing is given to the producer later than this after the last beat
-DELIVERY_STALL_S = 3.0  # the oldest message is unanswered: purge everything at once, so that no later one passes it
-HOLD_BACK_S = 1.5  # the oldest message is unanswered: give the producer nothing more, it would only be purged
+MESSAGE_TIMEOUT_S = 2.9  # librdkafka gives up a message; the net for a process that was stopped
+SEND_WINDOW_S = 1.25  # nothing is given to the producer later than this after the last beat
+DELIVERY_STALL_S = 2.5  # the oldest message is unanswered: purge everything at once, so that no later one passes it
+HOLD_BACK_S = 1.25  # the oldest message is unanswered: give the producer nothing more, it would only be purged
 SLOW_START_ROWS = 50  # in the producer after a failure; more with each ack, so that a slow broker gets somewhere
 
 # Memory.
@@ -60,5 +61,7 @@ STOP_S = 5.0  # a graceful stop waits this long for the acks of what is in the p
 
 assert DELIVERY_STALL_S < MESSAGE_TIMEOUT_S, "single messages would time out and later ones of their key pass them"
 assert SEND_WINDOW_S + MESSAGE_TIMEOUT_S < LEASE_S, "a deposed relay could still deliver after its successor began"
+# Its last beat is seen a look late, its standing still another, and the lock that is freed then a third.
+assert LEASE_S + STANDBY_LOOK_S * 3 < 5.0, "a standby is promised within five seconds of SIGSTOP"
 assert BEAT_S * 3 < SEND_WINDOW_S, "two late beats must not stop the sending"
 assert STATUS_S * 3 < WAL_SENDER_TIMEOUT_S

@@ -3,6 +3,10 @@
 It runs on threads of its own, so that neither a busy event loop nor Kafka keeps it from answering Postgres; `run` is
 the handle to it. It goes on over everything that may pass: a lost session, a restart of either server, tables that are
 not there yet. What it cannot do it says in the log and in amends.relay_lease.
+
+Between cdc and polling it changes over while it runs: one sender ends in order (it hears what Kafka still owes, and
+deletes it) and the next begins under the same lease. That is a planned stop and a start, which lose, double and
+disorder nothing.
 """
 
 import asyncio
@@ -17,13 +21,14 @@ from typing import Any, Literal, TypeAlias
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from outbox_relay import slot
 from outbox_relay.broker import Broker
 from outbox_relay.deleter import Deleter
 from outbox_relay.errors import RelayMisfit
 from outbox_relay.external import Janitor
 from outbox_relay.house import House
 from outbox_relay.lease import Lease
-from outbox_relay.limits import RESTART_FIRST_S, RESTART_MAX_S, STOP_S
+from outbox_relay.limits import RESTART_FIRST_S, RESTART_MAX_S, SENT_KEPT_S, STOP_S
 from outbox_relay.postgres import Session, connect
 from outbox_relay.publisher import KafkaPublisher
 from outbox_relay.replication import Stream
@@ -50,9 +55,11 @@ class Health:
 class Relay:
     """Moves the outbox of one database to Kafka: a task in your process; as a process of its own it is `amends relay`.
 
-    mode: `cdc` follows a replication slot, and polls where `wal_level` is not `logical`; `polling` only polls;
-    `external` sends nothing: Debezium does, through the slot `external_slot`, and this deletes what it has sent.
-    Several relays of one database: one sends, the others stand by. `kafka_config` goes to librdkafka as it is.
+    mode: `cdc` follows a replication slot, and polls where `wal_level` is not `logical`; `polling` only polls, and
+    drops the slot; `external` sends nothing: Debezium does, through the slot `external_slot`, and this deletes what it
+    has sent. What `amends relay switch` has stored in the database goes before `cdc` and `polling` here, and leaves
+    `external` as it is. Several relays of one database: one sends, the others stand by. `sent_kept_s`: the window of
+    amends.outbox_sent. `kafka_config` goes to librdkafka as it is.
     """
 
     def __init__(
@@ -64,7 +71,9 @@ class Relay:
         name: str | None = None,
         kafka_config: Mapping[str, str] | None = None,
         external_slot: str = "amends_outbox",
+        sent_kept_s: float = SENT_KEPT_S,
     ) -> None:
+        self._sent_kept_s = sent_kept_s
         self._url, self._kafka, self._mode = database_url, kafka_bootstrap_servers, mode
         self._kafka_config, self._external_slot = dict(kafka_config or {}), external_slot
         self.database = str(conninfo_to_dict(database_url).get("dbname") or "?")
@@ -108,7 +117,10 @@ class Relay:
         worker, house = self._worker, self._house
         if worker is None:
             return "starting", {}
-        return worker.mode, {**worker.health, **(house.report if house else {}), "wanted": self._mode}
+        return worker.mode, {**worker.health, **(house.report if house else {}), "wanted": self._wanted()}
+
+    def _wanted(self) -> Mode:
+        return "external" if self._mode == "external" else self._lease.wanted or self._mode
 
     # -- its own thread --------------------------------------------------------------------------------------------
 
@@ -142,32 +154,45 @@ class Relay:
     def _tenure(self) -> None:
         with connect(self._url, "send", *_TIMEOUTS) as session:
             self._lease.adopt(session)
-            cdc = self._mode == "cdc" and self._can_stream(session)
             broker = Broker(self._kafka, f"amends-relay-{self.database}", self._kafka_config)
-            self._house = house = House(self._url, self.database, broker, self._lease.adopt)
+            self._house = house = House(
+                self._url, self.database, broker, self._lease.adopt, sent_kept_s=self._sent_kept_s
+            )
             house.start_from(session)
             try:
                 if self._mode == "external":
                     self._keep_clean(session, house)
-                else:
-                    self._send(session, house, cdc=cdc)
+                while self._lease.held.is_set() and not self._stop.is_set() and self._mode != "external":
+                    self._send(session, house, self._wanted())
             finally:
                 house.close()
                 self._house = None  # with it goes its Kafka client, which would knock at the brokers for ever
 
     def _keep_clean(self, session: Session, house: House) -> None:
-        janitor = Janitor(self._name, lease=self._lease, session=session, house=house, slot_name=self._external_slot)
+        house.external_slot = self._external_slot
+        house.slot_wanted = self._external_slot == slot.name_of(session)  # one of ours has no reader here
+        janitor = Janitor(
+            self._name,
+            lease=self._lease,
+            session=session,
+            house=house,
+            slot_name=self._external_slot,
+            sent_kept_s=self._sent_kept_s,
+        )
         self._worker = janitor
         try:
             janitor.run(self._stop.is_set, self._stop.wait)
         finally:
             self._worker = None
 
-    def _send(self, session: Session, house: House, *, cdc: bool) -> None:
+    def _send(self, session: Session, house: House, mode: Mode) -> None:
+        """Send in this mode until the lease is lost, we are told to stop, or people want another."""
         assert self._wake is not None
+        house.slot_wanted = mode == "cdc"
+        cdc = mode == "cdc" and self._can_stream(session)
         stream = Stream(self._url, self.database, self._lease.adopt, self._wake.ring) if cdc else None
         shown = (lambda: stream.confirmed) if stream is not None else (lambda: 0)
-        deleter = Deleter(self._url, self.database, self._lease.adopt, shown)
+        deleter = Deleter(self._url, self.database, self._lease.adopt, shown, self._sent_kept_s)
         publisher = KafkaPublisher(self._kafka, f"amends-relay-{self.database}", self._kafka_config)
         sender = Sender(
             self._name,
@@ -184,13 +209,15 @@ class Relay:
         if stream is not None:
             stream.start()
         try:
-            sender.run(self._stop.is_set)
+            sender.run(lambda: self._stop.is_set() or self._wanted() != mode)
         finally:
             self._worker = None
             publisher.close()
             if stream is not None:
                 stream.close()
             deleter.close(STOP_S if self._lease.held.is_set() else 0.0)
+        if self._wanted() != mode:
+            log.warning("relay %s: switched from %s to %s", self._name, mode, self._wanted())
 
     def _can_stream(self, session: Session) -> bool:
         [(level,)] = session.execute("SHOW wal_level").fetchall()

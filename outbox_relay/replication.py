@@ -130,6 +130,7 @@ class Stream(threading.Thread):
         super().__init__(name=f"outbox-stream-{name}", daemon=True)
         self.slot_name = ""
         self.state = "starting"
+        self.lost: str | None = None  # what was wrong with the slot when we last looked and found something
         self.confirmed = 0
         self._url, self._adopt, self._wake = database_url, adopt, wake
         self._stop_asked, self._stop_bell = threading.Event(), Wake()
@@ -196,13 +197,29 @@ class Stream(threading.Thread):
             if found is not None and found.active_pid is not None:
                 session.execute(slot.END_READER, (self.slot_name,))
                 _await_free(session, self.slot_name, self._stop_asked)
-            if found is not None and found.lost:
-                log.warning("%s: the slot %s was invalidated; making a new one", self.name, self.slot_name)
-                slot.drop(session, self.slot_name)
+            origin, wal = slot.server(replication)
+            before = slot.noted(session)
+            if (why := slot.why_lost(before, found, self.slot_name, origin, wal)) is not None:
+                self._lost(session, why, there=found is not None)
                 found = None
             if found is None:
                 self._make(session, replication)
+            if found is None or before.name is None:
+                slot.note(session, self.slot_name, origin)
         return not self._stop_asked.is_set()
+
+    def _lost(self, session: Session, why: str, *, there: bool) -> None:
+        self.lost = why
+        log.error(
+            "%s: %s. The table is polled and a new slot is made; nothing is lost by it, but whatever did it may have "
+            "done more",
+            self.name,
+            why,
+        )
+        slot.note_trouble(session, why)
+        slot.note(session, None, None)  # or the next relay, if we die here, would miss the slot that we drop
+        if there and not slot.drop(session, self.slot_name):
+            raise StreamEnded(f"slot {self.slot_name} can't be dropped: somebody reads it")
 
     def _make(self, session: Session, replication: ReplicationConnection) -> None:
         self.state = "making the slot: waits for every transaction that is running"

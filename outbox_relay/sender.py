@@ -114,6 +114,7 @@ class Sender:
             "parked_keys": len(self._parked.keys),
             "parked_topics": sorted(self._parked.topics),
             "slot": self._stream.state if self._stream else None,
+            "slot_lost": self._stream.lost if self._stream else None,
             "error": self._error,
         }
 

@@ -7,7 +7,7 @@ known before the send, so that an ack of a topic that has since been made again 
 from typing import LiteralString
 
 from outbox_relay.failpoints import failpoint
-from outbox_relay.limits import RESEND_ROWS_MAX, SENT_DAYS_AHEAD, SENT_KEPT_S
+from outbox_relay.limits import RESEND_ROWS_MAX, SENT_DAYS_AHEAD
 from outbox_relay.postgres import Session
 
 PARTITIONS: LiteralString = "SELECT amends.outbox_sent_partitions(%s, make_interval(secs => %s))"
@@ -49,15 +49,10 @@ _RESEND_SINCE: LiteralString = """
 """
 
 
-def partitions_params() -> tuple[int, float]:
-    """Return the parameters of PARTITIONS."""
-    return SENT_DAYS_AHEAD, SENT_KEPT_S
-
-
-def make_partitions(session: Session) -> None:
-    """Make the partitions of today and the days ahead, drop those whose window has passed."""
+def make_partitions(session: Session, kept_s: float) -> None:
+    """Make the partitions of today and the days ahead, drop those that ended longer ago than the window."""
     failpoint("relay.partitions.before")
-    session.execute(PARTITIONS, partitions_params())
+    session.execute(PARTITIONS, (SENT_DAYS_AHEAD, kept_s))
     failpoint("relay.partitions.after")
 
 

@@ -1,10 +1,11 @@
-"""The replication slot: what it is called, how it is made, how it is doing, and what is wrong with it.
+"""Table amends.relay_slot, and the replication slot: how it is called and made, how it is doing, what is wrong with it.
 
 It is only a doorbell. If it is lost or invalidated it is dropped and made again, and the table is read: nothing hangs
-on what it remembered.
+on what it remembered. But a slot that is lost says that something happened to the server, so it is noted and told.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, LiteralString, Protocol
 
 from psycopg import sql
@@ -19,6 +20,9 @@ STATUS: LiteralString = """
         coalesce(pg_current_wal_lsn() - restart_lsn, 0)::bigint
     FROM pg_replication_slots WHERE slot_name = %s
 """
+NOTED: LiteralString = "SELECT name, origin, lost, lost_at FROM amends.relay_slot"
+NOTE: LiteralString = "UPDATE amends.relay_slot SET name = %s, origin = %s WHERE one"
+NOTE_TROUBLE: LiteralString = "UPDATE amends.relay_slot SET lost = %s, lost_at = now() WHERE one"
 DROP: LiteralString = """
     SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s AND NOT active
 """
@@ -35,6 +39,16 @@ class SlotStatus:
     lost: bool
     confirmed: int
     retained_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What the database remembers of its slot. `name` None: there should be none. `lost`: what was wrong last."""
+
+    name: str | None
+    origin: str | None
+    lost: str | None = None
+    lost_at: datetime | None = None
 
 
 class Replication(Protocol):
@@ -54,6 +68,47 @@ def status(session: Session, name: str) -> SlotStatus | None:
     if found is None:
         return None
     return SlotStatus(found[0], found[1] == "lost", int(found[2] or 0), int(found[3]))
+
+
+def noted(session: Session) -> Noted:
+    """What this database remembers of its slot."""
+    return Noted(*session.execute(NOTED).fetchall()[0])
+
+
+def note(session: Session, name: str | None, origin: str | None) -> None:
+    """Remember the slot that was made, or that there is to be none."""
+    failpoint("relay.slot_note.before")
+    session.execute(NOTE, (name, origin))
+    failpoint("relay.slot_note.after")
+
+
+def note_trouble(session: Session, why: str) -> None:
+    """Remember what was wrong, for people: it stays after it has been mended."""
+    failpoint("relay.slot_trouble.before")
+    session.execute(NOTE_TROUBLE, (why,))
+    failpoint("relay.slot_trouble.after")
+
+
+def why_lost(before: Noted, found: SlotStatus | None, name: str, origin: str, wal: int) -> str | None:
+    """Tell what is wrong with the slot; None: nothing. `origin` and `wal` are the server's as it is now. Pure."""
+    if found is not None and found.lost:
+        return f"slot {name} was invalidated: Postgres keeps no more WAL for it (max_slot_wal_keep_size)"
+    if before.name is not None and before.name != name:
+        return f"this database is a copy: its slot was {before.name}, and would be {name} here"
+    if before.name is not None and before.origin != origin:
+        return f"Postgres is another one, or has gone back: system id/timeline {origin}, was {before.origin}"
+    if before.name is not None and found is None:
+        return f"slot {name} is gone: somebody dropped it, or a backup was restored"
+    if found is not None and found.confirmed > wal:
+        return f"slot {name} is of another time: confirmed up to {format_lsn(found.confirmed)}, WAL {format_lsn(wal)}"
+    return None
+
+
+def server(replication: Replication) -> tuple[str, int]:
+    """Where this connection leads: system id/timeline, and where its WAL is."""
+    [(system, timeline, wal, _database)] = replication.command("IDENTIFY_SYSTEM")
+    assert wal is not None
+    return f"{system}/{timeline}", parse_lsn(wal)
 
 
 def create(replication: Replication, name: str) -> int:

@@ -1,6 +1,6 @@
-"""The processes of an installation: orchestrator, participant, relay."""
+"""The processes of an app: orchestrator and participant."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -8,14 +8,12 @@ from orchestrator.cli.context import CONTEXT
 from orchestrator.errors import DefinitionError
 
 Target = Annotated[str, typer.Argument(metavar="MODULE:APP", help="An App, or what it would list: shop.app:app.")]
-RelayMode = Literal["cdc", "polling", "external"]
 
 
 def add_to(app: typer.Typer) -> None:
     """Register this group's commands."""
     app.command("orchestrator")(orchestrator)
     app.command("participant")(participant)
-    app.command("relay")(relay)
 
 
 def orchestrator(target: Target) -> None:
@@ -49,21 +47,3 @@ def participant(
         there = ", ".join(one.name for one in found) or "none"
         raise DefinitionError(f"{target} has no participant {', '.join(missing)}; it has {there}")
     run_participants([one for one in found if not only or one.name in only], CONTEXT.settings())
-
-
-def relay(
-    databases: Annotated[
-        list[str] | None, typer.Option("--database", metavar="URL", help="Again for each; else DATABASE_URL.")
-    ] = None,
-    mode: Annotated[RelayMode, typer.Option("--mode", help="external: Debezium sends, this deletes.")] = "cdc",
-) -> None:
-    """Move outboxes to Kafka until SIGTERM.
-
-    One process serves several databases.
-
-    Example: amends relay --database $ORCHESTRATOR_URL --database $PAYMENTS_URL
-    """
-    from orchestrator.run import run_relay
-
-    settings = CONTEXT.settings()
-    run_relay(databases or [settings.database_url.get_secret_value()], settings, mode)

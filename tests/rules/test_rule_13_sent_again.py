@@ -18,6 +18,7 @@ from orchestrator.engine.batch import Batch
 from orchestrator.engine.recovery import Recovery
 from orchestrator.engine.turns import Start
 from outbox_relay import sent
+from outbox_relay.limits import SENT_KEPT_S
 from tests.deadlines import deadline, eventually
 from tests.integration.engine.kit import System
 from tests.integration.engine.program import Post
@@ -179,7 +180,7 @@ def test_a_child_that_is_over_says_so_again_when_its_start_comes_again(connectio
 
 
 def test_what_the_lost_topic_had_acknowledged_goes_out_again_whenever_it_is_seen(connection) -> None:
-    connection.execute(sent.PARTITIONS, sent.partitions_params())
+    sent.make_partitions(connection, SENT_KEPT_S)
 
     def acknowledged(key: str, topic_id: str) -> None:
         connection.execute(

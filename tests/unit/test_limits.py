@@ -28,3 +28,4 @@ def test_every_limit_is_used(owner: str) -> None:
 
 def test_a_message_is_as_large_as_the_outbox_takes() -> None:
     assert limits.MESSAGE_BYTES_MAX == relay_limits.ROW_BYTES_MAX
+    assert limits.OUTBOX_SENT_KEPT_S == relay_limits.SENT_KEPT_S

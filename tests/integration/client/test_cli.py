@@ -1,6 +1,7 @@
 """The commands against a real database: what people type, what they read, what scripts get."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from orchestrator.cli.main import main
 from orchestrator.messaging import avro, control
 from orchestrator.messaging.schema_files import write_schemas
 from outbox_relay import sent, table
+from outbox_relay.limits import SENT_KEPT_S
 from outbox_relay.postgres import connect
 from tests.integration.client.sagas import Settled, ended, journaled
 
@@ -278,13 +280,60 @@ def test_a_parked_row_can_be_given_up(amends: Amends, database_url: str) -> None
 def test_what_was_acknowledged_can_be_sent_again(amends: Amends, database_url: str) -> None:
     amends("start", "checkout", "--id", "order-7")
     with connect(database_url, "test") as session:
-        sent.make_partitions(session)
+        sent.make_partitions(session, SENT_KEPT_S)
         table.delete_sent(session, [seq for (seq,) in session.execute("SELECT seq FROM amends.outbox")], ["A"])
     assert ask(database_url, "SELECT count(*) FROM amends.outbox") == [(0,)]
     assert "0 rows" in amends("outbox", "resend", "--topic", "elsewhere", "--since", "1h")[2]
     assert "1 rows acknowledged since" in amends("outbox", "resend", "--topic", "sagas", "--since", "30m")[2]
     assert ask(database_url, "SELECT aggregateid FROM amends.outbox") == [("order-7",)]
     assert amends("outbox", "resend", "--topic", "sagas", "--since", "2026-01-31T08:00:00+00:00")[0] == exits.OK
+
+
+def test_the_relay_is_switched_and_looked_at(amends: Amends, database_url: str) -> None:
+    code, out, _ = amends("relay", "status")
+    assert code == exits.UNHEALTHY
+    assert re.search(r"^state +never$", out, re.MULTILINE)
+    assert amends("relay", "switch", "polling")[2].endswith("the next one obeys. See: amends relay status\n")
+    switched = json.loads(amends("--json", "relay", "switch", "cdc", "--database", database_url)[1])
+    assert (switched["wanted"], switched["at_work"]) == ("cdc", False)
+    [found] = json.loads(amends("relay", "status", "--json")[1])
+    assert (found["switched_to"], found["state"], found["alive"]) == ("cdc", "never", False)
+    assert amends("relay", "switch", "default")[0] == exits.OK
+    assert ask(database_url, "SELECT wanted_mode, wanted_at FROM amends.relay_lease") == [(None, None)]
+
+
+def test_a_relay_beside_another_sender_is_not_switched(amends: Amends, database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE amends.relay_lease SET state = 'external', holder = gen_random_uuid()")
+    code, _, said = amends("relay", "switch", "cdc")
+    assert code == exits.REFUSED
+    assert "mode external" in said
+    assert ask(database_url, "SELECT wanted_mode FROM amends.relay_lease") == [(None,)]
+
+
+def test_options_of_the_relay_stand_behind_the_verb(amends: Amends) -> None:
+    code, _, said = amends("relay", "--mode", "polling", "switch", "cdc")
+    assert code == exits.USAGE
+    assert "behind the verb" in said
+
+
+def test_doctor_reads_what_the_relay_says_also_of_an_older_schema(amends: Amends, database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "UPDATE amends.relay_lease SET state = 'polling', beat_at = now(), health = '{\"slot\": \"s\"}'"
+        )
+        connection.execute("UPDATE amends.relay_slot SET lost = 'the slot is gone', lost_at = now()")
+    _, out, _ = amends("doctor")
+    assert "relay: polling for" in out
+    assert "the slot is gone" in out
+    with psycopg.connect(database_url) as connection:
+        connection.execute("DROP TABLE amends.relay_slot")
+        connection.execute("ALTER TABLE amends.relay_lease DROP COLUMN state_at, DROP COLUMN wanted_mode")
+        connection.execute("DELETE FROM amends.alembic_version WHERE version_num = 'outbox_0002'")
+        connection.execute("INSERT INTO amends.alembic_version VALUES ('outbox_0001')")
+    _, out, _ = amends("doctor")
+    assert "outbox_0002 is missing" in out
+    assert amends("relay", "status")[0] == exits.DEPENDENCY
 
 
 def test_a_database_without_an_outbox_is_said_to_have_none(amends: Amends, database_url: str) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -103,6 +104,38 @@ def test_the_relay_process_sends_a_start_and_ends_on_sigterm(settings: Settings)
         assert (envelope.kind, envelope.saga_id) == ("start", "order-7")
         relay.send_signal(signal.SIGTERM)
         assert relay.wait(deadline(20)) == 0
+
+
+def test_the_relay_is_switched_from_the_command_line_and_keeps_the_window_of_its_settings(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = settings.database_url.get_secret_value()
+    migrate(url, parts=["outbox"], topic_prefix=settings.topic_prefix)
+    for days in (2, 9):  # ended one and eight days ago
+        day = datetime.now(UTC) - timedelta(days=days)
+        ask_nothing(
+            settings,
+            f"CREATE TABLE amends.outbox_sent_{day:%Y%m%d} PARTITION OF amends.outbox_sent "
+            f"FOR VALUES FROM ('{day:%Y-%m-%d} 00:00:00+00') TO ('{day + timedelta(days=1):%Y-%m-%d} 00:00:00+00')",
+        )
+    there = f"SELECT 1 FROM pg_class WHERE relname = 'outbox_sent_{datetime.now(UTC) - timedelta(days=2):%Y%m%d}'"
+    gone = f"SELECT 1 FROM pg_class WHERE relname = 'outbox_sent_{datetime.now(UTC) - timedelta(days=9):%Y%m%d}'"
+    monkeypatch.setenv("AMENDS_OUTBOX_SENT_KEPT_S", str(4 * 86_400))
+    state = "SELECT state, health ->> 'wanted' FROM amends.relay_lease"
+    with process(settings, "relay"):
+        for mode, seen in (("polling", "polling"), ("cdc", "streaming"), ("polling", "polling")):
+            with process(settings, "relay", "switch", mode, "--database", url) as switch:
+                assert switch.wait(deadline(20)) == exits.OK
+            eventually(lambda mode=mode, seen=seen: ask(settings, state) == [(seen, mode)], 30, f"it is {seen}")
+        with process(settings, "relay", "status") as status:
+            assert status.wait(deadline(20)) == exits.OK  # somebody lives
+        eventually(lambda: ask(settings, gone) == [], 20, "beyond the window")
+    assert ask(settings, there) == [(1,)]
+
+
+def ask_nothing(settings: Settings, sql: str) -> None:
+    with psycopg.connect(settings.database_url.get_secret_value()) as connection:
+        connection.execute(sql.encode())
 
 
 def command_row(settings: Settings) -> Row:

@@ -28,7 +28,7 @@ from outbox_relay.rows import HEADER_COLUMNS, murmur2
 from tests.deadlines import deadline, eventually
 from tests.integration.messaging import raw_producer
 
-OUTBOX_SQL = Path(outbox.__file__).parent / "sql/0001_outbox.sql"
+OUTBOX_SQL = sorted((Path(outbox.__file__).parent / "sql").glob("*.sql"))
 HEADERS = [("id", b"i-1"), ("type", b"T"), ("seq", b"1"), ("kind", b"message"), ("nonce", None)]
 
 
@@ -462,7 +462,8 @@ def test_an_apps_topics_are_made_and_registered(admin, topic_prefix, database_ur
     assert {name: count for name, (count, _) in found.items()} == needed
     assert ensure_topics(admin, needed) == found
     with psycopg.connect(database_url) as connection:
-        connection.execute(OUTBOX_SQL.read_text())
+        for file in OUTBOX_SQL:
+            connection.execute(file.read_text())
         register_topics(connection, {topics.sagas: (1, "old")})
         register_topics(connection, found)
         stored = connection.execute("SELECT topic, partitions, topic_id FROM amends.topics").fetchall()

@@ -21,7 +21,7 @@ from outbox_relay import Relay, Row, table, topics
 from tests.deadlines import deadline, eventually
 
 ROOT = Path(__file__).parents[3]
-SQL = ROOT / "outbox_relay" / "sql" / "0001_outbox.sql"
+SQL = sorted((ROOT / "outbox_relay" / "sql").glob("*.sql"))
 PARTITIONS = 4
 KEYS = 24
 
@@ -29,7 +29,8 @@ KEYS = 24
 def install(url: str) -> None:
     """Make the tables of an outbox, and one that hands out the next number of a key under its row lock."""
     with psycopg.connect(url) as connection:
-        connection.execute(SQL.read_text())
+        for file in SQL:
+            connection.execute(file.read_text())
         connection.execute("CREATE TABLE numbers (key text PRIMARY KEY, next int NOT NULL DEFAULT 0)")
         connection.execute("INSERT INTO numbers (key) SELECT 'key-' || n FROM generate_series(0, %s) n", [KEYS - 1])
 
@@ -86,6 +87,15 @@ class Place:
                 "SELECT slot_name, active_pid, confirmed_flush_lsn, pg_current_wal_lsn() - restart_lsn "
                 "FROM pg_replication_slots WHERE database = current_database()"
             ).fetchone()
+
+    def await_confirmed(self, seconds: float = 20) -> None:
+        """Of the WAL that there is now the slot keeps nothing: it is confirmed up to here. Others may write more."""
+        with self.connect() as connection:
+            [(now,)] = connection.execute("SELECT pg_current_wal_lsn()").fetchall()
+            confirmed = (
+                "SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots WHERE database = current_database()"
+            )
+            eventually(lambda: connection.execute(confirmed, [now]).fetchone() == (True,), seconds, "it is confirmed")
 
     def await_state(self, state: str, seconds: float = 20) -> None:
         eventually(lambda: self.state() == state, seconds, f"the relay is {state}")

@@ -32,6 +32,8 @@ EACH_TENURE = [
     "relay.found.after",
     "relay.slot.before",
     "relay.slot.after",
+    "relay.slot_note.before",
+    "relay.slot_note.after",
     "relay.confirm.before=2",
     "relay.confirm.after=2",
     "relay.look.before=3",

@@ -152,6 +152,38 @@ def test_external_without_its_slot_deletes_nothing_and_says_so(place: Place, cap
     assert place.count() == 1
 
 
+def noted_and_deleted(place: Place) -> tuple[int, int]:
+    health = place.lease()[3]
+    return health.get("noted", 0), health.get("deleted", 0)
+
+
+def test_external_does_not_believe_a_slot_that_was_made_again(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """It is born with all WAL before it confirmed; what was noted there has been sent by nobody."""
+    topic = place.topic("numbers")
+    slot = f"other_{uuid.uuid4().hex[:8]}"
+    with running(relay(place, "external", external_slot=slot)):
+        with other_reader(place, slot) as other:
+            place.await_state("external")
+            place.add(row(topic, "k", b"0"))
+            eventually(lambda: other.confirm() or place.count() == 0, 20, "the first is sent and deleted")
+            eventually(lambda: noted_and_deleted(place) == (0, 1), 20, "it says so")
+            place.add(row(topic, "k", b"1"))
+            eventually(lambda: noted_and_deleted(place) == (1, 1), 20, "the second is noted, and not sent")
+        with place.connect() as connection:
+            drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s"
+            eventually(lambda: not connection.execute(f"{drop} AND NOT active", [slot]).rowcount < 1, 20, "lost")
+        eventually(lambda: "no usable replication slot" in caplog.text, 20, "it says so")
+        eventually(lambda: noted_and_deleted(place) == (0, 1), 20, "the note is forgotten")
+        with place.connect() as connection:
+            assert connection.execute("SELECT lost LIKE '%usable%' FROM amends.relay_slot").fetchone() == (True,)
+        with other_reader(place, slot) as other:
+            eventually(lambda: noted_and_deleted(place) == (1, 1), 20, "it is noted again")
+            rounds = time.monotonic() + deadline(1.5)
+            eventually(lambda: place.count() != 1 or time.monotonic() > rounds, 10, "some rounds of the janitor")
+            assert place.count() == 1
+            eventually(lambda: other.confirm() or place.count() == 0, 20, "later WAL is confirmed")
+
+
 @pytest.mark.parametrize("kafka", [None, "127.0.0.1:1"], ids=["that answers", "that never answers"])
 def test_a_relay_that_has_stopped_leaves_no_thread_and_no_kafka_client(place: Place, kafka: str | None) -> None:
     """It would knock at the brokers for ever."""

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from outbox_relay import Row, sent
+from outbox_relay.limits import SENT_DAYS_AHEAD
 from tests.deadlines import eventually
 from tests.integration.relay.outboxes import Place, reading, relay, row, running
 
@@ -46,6 +47,27 @@ def test_days_are_made_ahead_and_old_ones_dropped_though_somebody_reads(place: P
     with place.connect() as connection:
         assert connection.execute(sent.PARTITIONS, (5, 86_400)).fetchone() == (1,)
     assert days(place)[0] == day(-1)
+
+
+@pytest.mark.parametrize("mode", ["cdc", "external"])
+@pytest.mark.parametrize(("kept_days", "left"), [(1, [-1]), (3, [-3, -1])])
+def test_the_relay_drops_the_days_that_its_window_has_passed(
+    place: Place, mode: str, kept_days: int, left: list[int]
+) -> None:
+    for offset in (-5, -3, -1):
+        make_old_partition(place, offset)
+        with place.connect() as connection:
+            connection.execute(
+                """INSERT INTO amends.outbox_sent
+                    (sent_at, topic_id, seq, id, aggregatetype, aggregateid, type, "timestamp", partition, kind)
+                VALUES (now() + make_interval(days => %s), 'x', 1, gen_random_uuid(), 'ev', 'k', 'T', now(), 0, 'event')
+                """,
+                [offset],
+            )
+    with running(relay(place, mode, sent_kept_s=kept_days * 86_400.0)):
+        eventually(lambda: days(place)[: len(left)] == [day(n) for n in left], 20, "the older days are dropped")
+    assert place.count("outbox_sent") == len(left)
+    assert days(place)[len(left) :] == [day(n) for n in range(SENT_DAYS_AHEAD + 1)]
 
 
 def test_a_missing_day_is_made_when_the_first_ack_comes(place: Place) -> None:

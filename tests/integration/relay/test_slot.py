@@ -1,8 +1,10 @@
 """The slot is only a doorbell: dropped, cut or slow to be born, nothing is missed and nothing waits for it."""
 
+import logging
 from collections.abc import Callable
 
 import psycopg
+import pytest
 
 from outbox_relay import slot
 from tests.deadlines import eventually
@@ -16,7 +18,17 @@ def drop_by_force(place: Place) -> None:
         eventually(lambda: slot.drop(connection, name), 10, "the slot is dropped")
 
 
-def test_a_slot_that_is_dropped_under_the_relay_is_made_again(place: Place) -> None:
+def trouble(place: Place) -> str:
+    """What the database remembers of a loss."""
+    with place.connect() as connection:
+        return slot.noted(connection).lost or ""
+
+
+def assert_said(caplog: pytest.LogCaptureFixture, what: str) -> None:
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR and what in record.getMessage()]
+
+
+def test_a_slot_that_is_dropped_under_the_relay_is_made_again(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     topic = place.topic("numbers")
     writers = Writers(place, topic, 3)
     with reading(place, topic) as reader, running(relay(place)):
@@ -24,13 +36,15 @@ def test_a_slot_that_is_dropped_under_the_relay_is_made_again(place: Place) -> N
         with writers.running():
             wait(1)
             drop_by_force(place)
-            wait(1)
+            eventually(lambda: "somebody dropped it" in trouble(place), 20, "it is noted")
             eventually(lambda: (place.slot() or (None, None))[1], 30, "there is a new slot, and it is read")
             place.await_state("streaming")
             wait(1)
             reader.await_numbers(writers.finish())
             place.await_empty()
             assert reader.doubles == 0
+        assert "somebody dropped it" in place.lease()[3]["slot_lost"]
+    assert_said(caplog, "somebody dropped it")
 
 
 def test_a_slot_that_is_dropped_between_two_relays_loses_nothing(place: Place) -> None:
@@ -47,6 +61,14 @@ def test_a_slot_that_is_dropped_between_two_relays_loses_nothing(place: Place) -
         reader.await_numbers({"k": 3})
         place.await_empty()
         assert reader.doubles == 0
+    assert "somebody dropped it" in trouble(place)
+
+
+def test_a_slot_that_was_never_lost_is_no_trouble(place: Place) -> None:
+    for _ in range(2):
+        with running(relay(place)):
+            place.await_state("streaming")
+    assert trouble(place) == ""
 
 
 def test_rows_are_polled_while_an_open_transaction_holds_up_the_birth_of_the_slot(place: Place) -> None:
@@ -106,23 +128,12 @@ def test_the_wal_that_the_slot_keeps_stays_small_while_rows_pass(place: Place) -
             place.add(*(row(topic, f"k{n}", b"0") for n in range(200)))
             connection.execute("INSERT INTO noise SELECT repeat(md5(n::text), 100) FROM generate_series(1, 5000) n")
             place.await_empty()
-            end = connection.execute("SELECT pg_current_wal_lsn()").fetchone()[0]
-            eventually(
-                lambda: connection.execute(
-                    "SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots "
-                    "WHERE database = current_database()",
-                    [end],
-                ).fetchone()[0],
-                15,
-                "the slot is confirmed past WAL that has none of our rows",
-            )
+            place.await_confirmed()
 
 
 def test_an_idle_outbox_keeps_no_wal_of_its_busy_neighbours(place: Place, make_place: Callable[[], Place]) -> None:
-    confirmed = "SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots WHERE database = current_database()"
-    with running(relay(place)), place.connect() as connection:
+    with running(relay(place)):
         place.await_state("streaming")
         with make_place().connect() as neighbour:
             neighbour.execute("CREATE TABLE t AS SELECT repeat('x', 500) FROM generate_series(1, 2000)")
-            [(now,)] = neighbour.execute("SELECT pg_current_wal_lsn()").fetchall()
-        eventually(lambda: connection.execute(confirmed, [now]).fetchone() == (True,), 20, "the WAL is confirmed")
+        place.await_confirmed()

@@ -17,6 +17,8 @@ from orchestrator.local.stack import BlockingStack, Stack
 from outbox_relay import Row, outbox, slot
 from tests.deadlines import eventually
 from tests.integration.relay.outboxes import ROOT, Place, Writers, install, process, reading, relay, row, running, wait
+from tests.integration.relay.test_slot import assert_said, trouble
+from tests.integration.relay.test_switch import await_mode, switch
 from tests.servers import create_database
 
 pytestmark = [pytest.mark.serial, pytest.mark.slow]
@@ -99,11 +101,32 @@ def test_kafka_frozen_for_a_while_costs_time_and_nothing_else(own: Place, own_st
         with writers.running():
             wait(1)
             own_stack.server("kafka").signal(signal.SIGSTOP)
+            eventually(lambda: own.count() > 100, 20, "rows wait")
+            own.await_confirmed()  # the WAL is freed meanwhile
             wait(9)
-            assert own.slot()[3] < 32 * 1024 * 1024  # the WAL is freed meanwhile
-            assert own.count() > 100
+            own.await_confirmed()  # and after the producer has been given up, too
             own_stack.server("kafka").signal(signal.SIGCONT)
             own.await_state("streaming", 40)
+            reader.await_numbers(writers.finish(), 60)
+            own.await_empty(60)
+
+
+def test_switched_while_kafka_is_frozen(own: Place, own_stack: BlockingStack) -> None:
+    """What the producer had is given up after a while, and read again in the other mode."""
+    topic = own.topic("numbers")
+    writers = Writers(own, topic, 3)
+    with reading(own, topic) as reader, running(relay(own)):
+        own.await_state("streaming")
+        with writers.running():
+            eventually(lambda: reader.read() > 50, 20, "rows pass")
+            own_stack.server("kafka").signal(signal.SIGSTOP)
+            eventually(lambda: own.lease()[3].get("in_flight", 0) > 0, 20, "some are on their way")
+            for mode in ("polling", "cdc", "polling"):
+                switch(own, mode)
+                await_mode(own, mode, live=False)
+            own_stack.server("kafka").signal(signal.SIGCONT)
+            switch(own, "cdc")
+            await_mode(own, "cdc")
             reader.await_numbers(writers.finish(), 60)
             own.await_empty(60)
 
@@ -193,7 +216,7 @@ def slot_is_lost(place: Place) -> bool:
         return slot.status(connection, slot.name_of(connection)).lost
 
 
-def test_an_invalidated_slot_is_healed(own: Place) -> None:
+def test_an_invalidated_slot_is_said_and_healed(own: Place, caplog: pytest.LogCaptureFixture) -> None:
     topic = own.topic("numbers")
     lose_the_slot(own)
     own.add(row(topic, "k", b"0"))
@@ -203,9 +226,14 @@ def test_an_invalidated_slot_is_healed(own: Place) -> None:
         reader.await_numbers({"k": 2})
         own.await_empty()
         assert not slot_is_lost(own)
+    assert "max_slot_wal_keep_size" in trouble(own)
+    assert_said(caplog, "was invalidated")
 
 
-@pytest.mark.parametrize("failpoint", ["relay.slot_drop.before", "relay.slot_drop.after"])
+@pytest.mark.parametrize(
+    "failpoint",
+    ["relay.slot_drop.before", "relay.slot_drop.after", "relay.slot_trouble.before", "relay.slot_trouble.after"],
+)
 def test_killed_while_it_makes_a_lost_slot_again(own: Place, failpoint: str) -> None:
     topic = own.topic("numbers")
     lose_the_slot(own)

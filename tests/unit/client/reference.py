@@ -23,8 +23,10 @@ def commands() -> dict[str, Any]:
     """All of them by what is typed; those of a group as `outbox ls`."""
     found: dict[str, Any] = {}
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
-        inner = getattr(command, "commands", None)
-        found |= {name: command} if inner is None else {f"{name} {below}": one for below, one in inner.items()}
+        inner = getattr(command, "commands", {})
+        if not inner or command.invoke_without_command:
+            found[name] = command
+        found |= {f"{name} {below}": one for below, one in inner.items()}
     return found
 
 

@@ -50,7 +50,8 @@ def test_all_commands_of_the_promise_are_there() -> None:
         "orchestrator participant relay dev up down config"
     )
     of_the_outbox = {f"outbox {name}" for name in ("ls", "dead", "redrive", "discard", "resend")}
-    assert set(promised.split()) | of_the_outbox == set(COMMANDS)
+    of_the_relay = {"relay switch", "relay status"}
+    assert set(promised.split()) | of_the_outbox | of_the_relay == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

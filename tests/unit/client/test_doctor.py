@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.doctor import Finding, Kafka, Orchestrator, Postgres, Slot, judge
+from orchestrator.doctor import Kafka, Orchestrator, Postgres, Slot, judge
+from orchestrator.doctor_relay import Finding, Relay
 
 ORCHESTRATOR = Orchestrator(topic="sagas", shards=8, owned_shards=8, workers={"host-1": 0.2})
 SETTINGS = {
@@ -15,6 +16,9 @@ SETTINGS = {
     "synchronous_commit": "on",
     "fsync": "on",
 }
+RELAY = Relay(beat_s=0.3, state="streaming", state_s=60.0, wanted="cdc", slot="live")
+POLLS = replace(RELAY, state="polling", slot="making the slot")
+GONE = "slot amends_relay_5 is gone"
 POSTGRES = Postgres(
     where="h",
     version=180_004,
@@ -24,8 +28,7 @@ POSTGRES = Postgres(
     slots=(Slot(name="a", active=True, keeps_bytes=0),),
     missing_revisions=(),
     topics={"sagas": (8, "id"), "payments.commands": (4, None)},
-    relay_beat_s=0.3,
-    relay_state="streaming",
+    relay=RELAY,
     orchestrator=ORCHESTRATOR,
 )
 TOPIC = {
@@ -75,8 +78,14 @@ ABOUT_POSTGRES = [
     (replace(POSTGRES, oldest_transaction_s=900.0), "warning", "open for 900 s"),
     (replace(POSTGRES, missing_revisions=None, topics={}), "bad", "schema amends is not there"),
     (replace(POSTGRES, missing_revisions=("engine_0002",)), "bad", "engine_0002 is missing"),
-    (replace(POSTGRES, relay_beat_s=None), "bad", "never ran"),
-    (replace(POSTGRES, relay_beat_s=60.0, outbox_rows=3, outbox_age_s=50.0), "bad", "silent for 60 s; 3 rows wait"),
+    (replace(POSTGRES, relay=Relay()), "bad", "never ran"),
+    (
+        replace(POSTGRES, relay=replace(RELAY, beat_s=60.0), outbox_rows=3, outbox_age_s=50.0),
+        "bad",
+        "silent for 60 s; 3 rows wait",
+    ),
+    (replace(POSTGRES, relay=POLLS), "warning", "polling for 60 s, though cdc is wanted, and its stream says: making"),
+    (replace(POSTGRES, relay=replace(RELAY, trouble=(GONE, 90.0))), "warning", f"90 s ago: {GONE}"),
     (replace(POSTGRES, outbox_rows=3, outbox_age_s=50.0), "warning", "the oldest for 50 s"),
     (replace(POSTGRES, outbox_dead=2), "bad", "2 rows that Kafka did not take"),
     (replace(POSTGRES, orchestrator=replace(ORCHESTRATOR, workers={"host-1": 60.0})), "bad", "none is alive"),
