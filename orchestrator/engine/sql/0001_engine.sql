@@ -64,15 +64,14 @@ CREATE TABLE amends.sagas (
     parent_reply_to text,
     started_at timestamptz NOT NULL DEFAULT now(),
     ended_at timestamptz,
-    parked_at timestamptz,              -- since when it is stuck or blocked
     result text,                        -- JSON
     problem text,                       -- JSON of a Problem: why it ended, is stuck or is blocked
     left_undone text[] NOT NULL DEFAULT '{}',
     traceparent text
-) WITH (fillfactor = 50);
--- No index may name the status: each change of it would then write into all of them (no HOT update).
-CREATE INDEX sagas_open ON amends.sagas (shard, saga_no) WHERE ended_at IS NULL;
-CREATE INDEX sagas_parked ON amends.sagas (saga_no) WHERE parked_at IS NOT NULL;
+) WITH (fillfactor = 70);
+CREATE INDEX sagas_open ON amends.sagas (shard, saga_no)
+    WHERE status IN ('queued', 'running', 'compensating', 'stuck', 'blocked');
+CREATE INDEX sagas_parked ON amends.sagas (status, saga_no) WHERE status IN ('stuck', 'blocked');
 COMMENT ON TABLE amends.sagas IS 'engine.sagas';
 
 -- One row a turn. `body` is a JSON array: the entry that came in, then what was decided. `wake_us` is when the saga
@@ -233,7 +232,6 @@ BEGIN
     UPDATE amends.sagas s
     SET status = t.after,
         ended_at = CASE WHEN t.ended THEN clock_timestamp() END,
-        parked_at = CASE WHEN t.after IN ('stuck', 'blocked') THEN clock_timestamp() END,
         result = coalesce(t.result, s.result),
         problem = t.problem,
         left_undone = ARRAY(SELECT json_array_elements_text(t.left_undone::json))

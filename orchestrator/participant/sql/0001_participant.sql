@@ -36,8 +36,7 @@ CREATE TABLE amends.inbox (
     expires_at timestamptz NOT NULL,        -- of every attempt and undo; then nothing old can come any more
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now()
--- A row and its answer are two versions; with room for both on one page no index is written for the second.
-) WITH (fillfactor = 40);
+) WITH (fillfactor = 70);
 CREATE INDEX inbox_due ON amends.inbox (service, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX inbox_settled ON amends.inbox (expires_at) WHERE settled;
 CREATE INDEX inbox_created ON amends.inbox (created_at);

@@ -107,3 +107,18 @@ def test_a_service_learns_of_the_sagas_topic_that_it_answers_to(
     with psycopg.connect(service) as connection:
         rows = connection.execute("SELECT topic, partitions FROM amends.topics").fetchall()
     assert rows == [(f"{topic_prefix}sagas", 3)]
+
+
+def test_sagas_that_wait_for_a_person_are_found_after_the_upgrade(database_url: str) -> None:
+    migrate(database_url, parts=["engine"])
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO amends.sagas (id, uid, type, version, shard, status, input, input_hash) "
+            "VALUES ('s', gen_random_uuid(), 'order', 1, 0, 'stuck', 'null', ''), "
+            "('r', gen_random_uuid(), 'order', 1, 0, 'running', 'null', '')"
+        )
+        # As the version before had it.
+        connection.execute("ALTER TABLE amends.sagas DROP COLUMN parked_at")
+        connection.execute("UPDATE amends.alembic_version SET version_num = 'engine_0001' WHERE version_num ~ 'engine'")
+    migrate(database_url, parts=["engine"])
+    assert ask(database_url, "SELECT id FROM amends.sagas WHERE parked_at IS NOT NULL") == [("s",)]
