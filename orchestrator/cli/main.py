@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import exits, installation, local, outbox, processes, reading, verbs
+from orchestrator.cli import exits, installation, local, outbox, processes, reading, schemas, verbs
 from orchestrator.cli.context import CONTEXT
 from orchestrator.errors import AmendsError
 
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for group in (reading, verbs, processes, local, installation, outbox):
+for group in (reading, verbs, processes, local, installation, schemas, outbox):
     group.add_to(app)
 
 
