@@ -181,7 +181,11 @@ def origins(settings: Settings, environ: Mapping[str, str]) -> Iterator[Origin]:
 
 
 def without_password(url: str) -> str:
-    """A database URL, or libpq's `name=value` form, that may be shown."""
+    """A database URL, libpq's `name=value` form, or the URLs of a registry, as they may be shown."""
+    return ",".join(_one_without_password(one) for one in re.split(r",\s*(?=https?://)", url))
+
+
+def _one_without_password(url: str) -> str:
     parts = urlsplit(url)
     if parts.password is None:
         return re.sub(r"(password\s*=\s*)('[^']*'|\S+)", r"\1***", url)

@@ -60,6 +60,9 @@ def options(
     )
     # Alembic tells of each plug-in and revision; `migrate` says what came of it.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # The schema registry's client is one of the two, and tells of each request.
+    for name in ("httpx", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from orchestrator import limits
 from orchestrator.errors import DefinitionError, DependencyError
@@ -53,7 +53,9 @@ class Registry:
                 "pip install 'amends[registry]'"
             ) from error
         # Retries are ours: they must be seen, and must end when the process does.
-        config: dict[str, Any] = {"url": url, "timeout": limits.REGISTRY_TIMEOUT_S, "max.retries": 0}
+        config: dict[str, Any] = {"url": self.shown, "timeout": limits.REGISTRY_TIMEOUT_S, "max.retries": 0}
+        # Not in the URL, which the HTTP library writes to the log.
+        config |= _credentials(url)
         try:
             self._client = SchemaRegistryClient.new_client(config)
         except ValueError as error:
@@ -161,6 +163,13 @@ def without_userinfo(url: str) -> str:
         parts = urlsplit(one.strip())
         shown.append(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/"))
     return ",".join(shown)
+
+
+def _credentials(url: str) -> dict[str, str]:
+    parts = urlsplit(url.partition(",")[0].strip())
+    if parts.username is None:
+        return {}
+    return {"basic.auth.user.info": f"{unquote(parts.username)}:{unquote(parts.password or '')}"}
 
 
 def schema_text(schema: Schema) -> str:

@@ -157,9 +157,8 @@ class SchemaIds:
                 wanted = list(self._wanted)
             if time.monotonic() >= self._next_try_s:
                 self._ask(wanted)
-            if self._away_since_s is not None:
-                for schema_id in wanted:
-                    self._look_on_disk(schema_id)
+            for schema_id in wanted:
+                self._look_on_disk(schema_id)  # those that the registry has not answered
             with self._bell:
                 if self._wanted and not self._is_closed:
                     # A new id rings: it may be on disk, whenever the registry is tried again.

@@ -1,6 +1,7 @@
 """What the registry says for certain, and everything else: only the first may decide about a message."""
 
 import builtins
+import logging
 
 import pytest
 
@@ -119,18 +120,25 @@ def test_one_that_does_not_answer_in_time_is_absent(
         Registry(schema_registry.url).schema(1)
 
 
-def test_user_and_password_stand_in_the_url_and_are_not_shown(schema_registry: SchemaRegistry) -> None:
-    schema_registry.password = "ada:s3cret"
+def test_user_and_password_stand_in_the_url_and_are_not_shown(
+    schema_registry: SchemaRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    for name in ("httpx", "httpx2"):  # which the command line makes quieter
+        caplog.set_level(logging.DEBUG, name)
+    schema_registry.password = "ada:s3cret/@"
     number = schema_registry.add("Parcel", SMALL)
     with pytest.raises(RegistryAway, match="https://user:password@host"):
         Registry(schema_registry.url).schema(number)
-    knowing = Registry(schema_registry.url.replace("//", "//ada:s3cret@"))
+    knowing = Registry(schema_registry.url.replace("//", "//ada:s3cret%2F%40@"))
     assert knowing.schema(number) == SMALL
     assert "s3cret" not in knowing.shown
     schema_registry.trouble = 500
     with pytest.raises(RegistryAway) as caught:
         knowing.schema(number + 1)
     assert "s3cret" not in str(caught.value)
+    assert "/schemas/ids/" in caplog.text, "the HTTP library tells of each request"
+    assert "s3cret" not in caplog.text
 
 
 def test_a_schema_of_another_kind_is_an_unknown_one(mock: Registry) -> None:
