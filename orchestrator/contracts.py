@@ -1,6 +1,8 @@
 """What travels. The class is the contract: it names the route, the answer, and whether there is a way back."""
 
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, ForwardRef, Generic, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
@@ -183,6 +185,13 @@ class Event(Message):
 
         return event_row(self)
 
+    def __outbox_wait__(self) -> Callable[[], None] | None:
+        """What `__outbox__` would block for at its first event of a type: the schema registry. Else None."""
+        from orchestrator.messaging import framing
+
+        cls = type(self)
+        return partial(framing.prepare_of_environment, cls) if framing.wants_of_environment(cls) else None
+
 
 def reply_type(command: type[Command[Any]]) -> Any:
     """The type in `Command[…]` of a command class; None for Command[None]. Raises DefinitionError if there is none."""
@@ -216,7 +225,7 @@ def message_named(wire_name: str) -> type[Message] | None:
 
 
 def messages() -> dict[str, type[Message]]:
-    """All imported message classes by wire name, as `amends schemas` publishes them."""
+    """All imported message classes by wire name, as `amends schemas write` publishes them."""
     return dict(_MESSAGES)
 
 

@@ -61,6 +61,14 @@ COMMAND_EXPIRES_S = 86_400.0  # a command that no participant began within a day
 SAGAS_AT_WORK_MAX = 100_000  # what the setting is if nobody says: each costs its owner some 300 bytes even when evicted
 ADMITTED_AT_ONCE_MAX = 200  # queued sagas that begin in one batch: replies must not wait behind them
 
+# The schema registry, where SCHEMA_REGISTRY_URL is set.
+REGISTRY_TIMEOUT_S = 5.0  # one request: on a thread of its own, where nobody waits for it but what needs the schema
+REGISTRY_RETRY_FIRST_S = 0.2  # doubled up to the next: a registry that restarts is noticed soon
+REGISTRY_RETRY_MAX_S = 5.0
+REGISTRY_SAY_EVERY_S = 30.0  # in the log, while it is away
+SCHEMA_ID_UNKNOWN_S = 60.0  # an id that the registry did not know is asked for again: it may be registered since
+SCHEMA_IDS_UNKNOWN_MAX = 20_000  # of these, remembered: more than there are messages between reading and decoding
+
 # Memory.
 LIVE_SAGAS_MAX = 20_000  # parked coroutines kept in memory; about 4 KB each
 LIVE_IDLE_S = 600.0
@@ -80,6 +88,7 @@ SPAN_STORIES_MAX = 2_000  # sagas that go on, whose journal need not be read aga
 SPAN_TAKEOVERS_MAX = 1_000  # of a shard: the latest
 SPAN_BATCHES_WAITING_MAX = 200_000  # a shard: what a dead collector may cost in disk, some 50 MB
 
+assert SCHEMA_IDS_UNKNOWN_MAX > INBOUND_QUEUE_MAX, "what was read as unknown would be forgotten before it is decoded"
 assert HEARTBEAT_S * 3 <= LEASE_S, "two lost heartbeats must not cost the lease"
 assert RESEND_FIRST_S > OUTBOX_HEALTHY_S, "commands would be copied because the relay is slow"
 assert COMMAND_EXPIRES_S < INBOX_HORIZON_S, "a participant could have forgotten what is sent to it again"

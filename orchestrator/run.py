@@ -40,6 +40,7 @@ def run_orchestrator(app: App, settings: Settings) -> None:
         raise DefinitionError("this App has no sagas: list them, App(sagas=[…])")
     _check_names()
     try_session(settings.database_url.get_secret_value())
+    _look_up_schemas(settings)
     _collect_less_often()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -53,6 +54,7 @@ def run_participants(participants: "Sequence[Participant[Any]]", settings: Setti
         raise DefinitionError("this App has no participants: list them, App(participants=[…])")
     _check_names()
     try_session(settings.database_url.get_secret_value())
+    _look_up_schemas(settings)
     _collect_less_often()
     send_last_spans = telemetry.setup(participants[0].name, settings.otel_exporter_otlp_endpoint)
     try:
@@ -77,6 +79,7 @@ async def everything(app: App, settings: Settings | None = None) -> "AsyncIterat
 
     used = (settings or read_settings(VAR_DEFAULT)).for_kafka()
     await asyncio.to_thread(prepare, app, used)
+    await asyncio.to_thread(_look_up_schemas, used)
     stop_worker, stop_services = threading.Event(), _Stop()
     try:
         async with AsyncExitStack() as stack:
@@ -192,6 +195,14 @@ def _check_names() -> None:
             f"{name} is the name on the wire of several classes: {', '.join(places)}. Give one of them another: "
             f"name= for a message, wire_name= for a Failure"
         )
+
+
+def _look_up_schemas(settings: Settings) -> None:
+    """The ids of what this process writes, before it writes: what nobody registered is the deploy's error."""
+    if settings.schema_registry_url is not None:
+        from orchestrator.messaging import framing
+
+        framing.prepare(settings)
 
 
 def _worker(app: App, settings: Settings) -> Any:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -40,10 +41,22 @@ class Settings(BaseSettings):
         description="host:port, several separated by commas. Needed by every process but a client, which never talks "
         "to Kafka.",
     )
-    schema_registry_url: str | None = Field(
+    schema_registry_url: SecretStr | None = Field(
         default=None,
         validation_alias="SCHEMA_REGISTRY_URL",
-        description="A Confluent-compatible schema registry. Unset: Avro single-object encoding over the .avsc files.",
+        description="A Confluent-compatible schema registry, as https://user:password@host. Payloads are then written "
+        "in Confluent's wire format, by the registry's ids; it needs the extra amends[registry]. Unset: Avro "
+        "single-object encoding over the .avsc files.",
+    )
+    payload_framing: Literal["registry", "fingerprint"] = Field(
+        default="registry",
+        description="What is written where a registry is set: its ids, or still fingerprints, while processes are "
+        "about that do not have SCHEMA_REGISTRY_URL yet. Both are read.",
+    )
+    schema_cache_dir: Path | None = Field(
+        default=None,
+        description="Where schemas of the registry are kept, to begin with while it is away. Unset: amends/schemas "
+        "in the user's cache ($XDG_CACHE_HOME, else ~/.cache).",
     )
     topic_prefix: str = Field(
         default="",
@@ -52,8 +65,8 @@ class Settings(BaseSettings):
     )
     schemas_dir: Path = Field(
         default=Path("schemas"),
-        description="The folder of the .avsc contracts: written by `amends schemas`, read for messages whose class is "
-        "not imported. It may be missing.",
+        description="The folder of the .avsc contracts: written by `amends schemas write`, read for messages whose "
+        "class is not imported. It may be missing.",
     )
     worker_name: str = Field(
         default="",
@@ -101,6 +114,11 @@ class Settings(BaseSettings):
     def _without_driver(cls, value: object) -> object:
         """SQLAlchemy's `postgresql+psycopg://` names a driver; libpq, which reads it here, knows none."""
         return re.sub(r"^(postgres(?:ql)?)\+\w+://", r"\1://", value) if isinstance(value, str) else value
+
+    @field_validator("schema_registry_url", "schema_cache_dir", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        return None if value == "" else value
 
     def for_kafka(self) -> "Settings":
         """These settings, for a process that needs Kafka. Raises DependencyError when nobody says where it is."""
@@ -170,7 +188,11 @@ def origins(settings: Settings, environ: Mapping[str, str]) -> Iterator[Origin]:
 
 
 def without_password(url: str) -> str:
-    """A database URL, or libpq's `name=value` form, that may be shown."""
+    """A database URL, libpq's `name=value` form, or the URLs of a registry, as they may be shown."""
+    return ",".join(_one_without_password(one) for one in re.split(r",\s*(?=https?://)", url))
+
+
+def _one_without_password(url: str) -> str:
     parts = urlsplit(url)
     if parts.password is None:
         return re.sub(r"(password\s*=\s*)('[^']*'|\S+)", r"\1***", url)

@@ -1,6 +1,7 @@
 """Add a row to the outbox in the caller's own transaction."""
 
-from collections.abc import Coroutine
+import asyncio
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, overload
 from uuid import UUID
 
@@ -22,6 +23,9 @@ def add(connection: Any, event: Row | Publishable, /) -> UUID | Coroutine[Any, A
     Returns the id that receivers know doubles by. Raises RowRefused for a row that could never be delivered (too large,
     unknown topic or header); your transaction is then as it was.
     """
+    wait = getattr(event, "__outbox_wait__", None)
+    if wait is not None and is_async(connection) and (blocking := wait()) is not None:
+        return _add_after(connection, event, blocking)
     row = event if isinstance(event, Row) else event.__outbox__()
     params = table.insert_one_params(row)
     return _add_async(connection, row, params) if is_async(connection) else _add(connection, row, params)
@@ -32,6 +36,13 @@ def _add(connection: Any, row: Row, params: dict[str, Any]) -> UUID:
     if added is None:
         raise table.why_refused(row, _count(first_row(connection, topics.SELECT_PARTITIONS, {"topic": row.topic})))
     return _uuid(added)
+
+
+async def _add_after(connection: Any, event: Any, blocking: Callable[[], None]) -> UUID:
+    """What the event has to wait for happens beside the event loop."""
+    await asyncio.to_thread(blocking)
+    row = event.__outbox__()
+    return await _add_async(connection, row, table.insert_one_params(row))
 
 
 async def _add_async(connection: Any, row: Row, params: dict[str, Any]) -> UUID:

@@ -44,7 +44,11 @@ class Row:
 
 
 class Publishable(Protocol):
-    """An `orchestrator.Event` is one; so is any class of yours with this method."""
+    """An `orchestrator.Event` is one; so is any class of yours with this method.
+
+    Where it would block, a second method `__outbox_wait__` may return what to call first, or None: on an async
+    connection that is called beside the event loop.
+    """
 
     def __outbox__(self) -> Row: ...
 

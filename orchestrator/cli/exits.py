@@ -17,7 +17,7 @@ ERROR = 1  # an error that has no number of its own
 USAGE = 2  # the command line was not understood (typer's own number)
 NOT_FOUND = 3  # no saga has this id
 REFUSED = 4  # the request can't be: the id is taken, the saga has ended, the value can't travel
-DEPENDENCY = 5  # Postgres, Kafka or the local stack is missing or not as we need it
+DEPENDENCY = 5  # Postgres, Kafka, the schema registry or the local stack is missing or not as we need it
 DEFINITION = 6  # the app's code is declared wrongly
 SAGA_FAILED = 7  # `start --wait` and `watch`: the saga ended, and not by completing
 UNHEALTHY = 8  # `doctor` found something that hurts
@@ -29,7 +29,7 @@ MEANINGS: dict[str, str] = {
     "2": "the command line was not understood",
     "3": "no saga has this id",
     "4": "the request can't be: id taken, saga ended, value can't travel",
-    "5": "Postgres, Kafka or the local stack is missing or not as it must be",
+    "5": "Postgres, Kafka, the schema registry or the local stack is missing or not as it must be",
     "6": "the app's code is declared wrongly",
     "7": "the saga ended, and not by completing (`start --wait`, `watch`)",
     "8": "`doctor` found something that hurts",

@@ -1,18 +1,16 @@
-"""What is installed where: migrate, schemas, doctor, config."""
+"""What is installed where: migrate, doctor, config."""
 
 import os
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from orchestrator.cli import exits, output
 from orchestrator.cli.context import CONTEXT, AsJson, wants_json
-from orchestrator.errors import DefinitionError
 
 AppArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[MODULE:APP]", envvar="AMENDS_APP", help="Whose topics and messages, as in shop.app:app."),
+    typer.Argument(metavar="[MODULE:APP]", envvar="AMENDS_APP", help="Whose topics, as in shop.app:app."),
 ]
 
 
@@ -20,7 +18,6 @@ def add_to(app: typer.Typer) -> None:
     """Register this group's commands."""
     for name, command in (
         ("migrate", migrate),
-        ("schemas", schemas),
         ("doctor", doctor),
         ("config", config),
     ):
@@ -76,36 +73,6 @@ def migrate(
         output.say("to make the topics of your commands and events too, say whose: amends migrate shop.app:app")
 
 
-def schemas(
-    target: AppArgument = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; exit 6 if a file differs from its class.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Write schemas/*.avsc from an app's messages.
-
-    Example: amends schemas shop.app:app
-    """
-    from orchestrator.loading import load_app
-    from orchestrator.messaging import schema_files
-
-    if target is not None:
-        load_app(target)
-    directory = CONTEXT.settings().schemas_dir if "DATABASE_URL" in os.environ else _schemas_dir()
-    if check:
-        if problems := schema_files.check_schemas(directory):
-            raise DefinitionError("\n".join(problems))
-        output.say(f"{directory} is what the classes say")
-        return
-    written = [str(path) for path in schema_files.write_schemas(directory, schema_files.published_types())]
-    if wants_json(as_json):
-        output.print_json({"written": written})
-        return
-    output.print_lines(written)
-    output.say(f"{len(written)} written" if written else "all are up to date")
-
-
 def doctor(as_json: AsJson = False) -> None:
     """Look for what is wrong, and say what to do.
 
@@ -144,8 +111,3 @@ def config(as_json: AsJson = False) -> None:
         output.print_json(found)
         return
     output.print_table(["variable", "value", "from"], [[one.variable, one.value, one.origin] for one in found])
-
-
-def _schemas_dir() -> Path:
-    """Where the schemas are, in a checkout without any server: a build step needs none."""
-    return Path(os.environ.get("AMENDS_SCHEMAS_DIR", "schemas"))

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import exits, installation, local, outbox, processes, reading, relay, verbs
+from orchestrator.cli import exits, installation, local, outbox, processes, reading, relay, schemas, verbs
 from orchestrator.cli.context import CONTEXT
 from orchestrator.errors import AmendsError
 
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for group in (reading, verbs, processes, relay, local, installation, outbox):
+for group in (reading, verbs, processes, relay, local, installation, schemas, outbox):
     group.add_to(app)
 
 
@@ -60,6 +60,9 @@ def options(
     )
     # Alembic tells of each plug-in and revision; `migrate` says what came of it.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # The schema registry's client is one of the two, and tells of each request.
+    for name in ("httpx", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -54,6 +54,7 @@ def start(
     """
     from orchestrator.canonical import canonical_json
     from orchestrator.client import requests
+    from orchestrator.messaging import framing
 
     value = _parsed(sys.stdin.read() if input_ == "-" else input_)
     settings = CONTEXT.settings()
@@ -61,6 +62,7 @@ def start(
     if app is not None:
         version, text = _checked_by_code(app, type_, version, value)
     saga_id = saga_id or f"{type_}-{secrets.token_hex(4)}"
+    framing.prepare(settings, [])
     with CONTEXT.client() as client:
         started = client.request(requests.start_latest(type_, version, text, saga_id, settings.topic_prefix))
         if wait:
@@ -211,7 +213,7 @@ def _encoded(type_name: str, value: Any, app: str | None, settings: Any) -> byte
     """A message's bytes, by its class if it is imported, else by its schema file."""
     from orchestrator.contracts import message_named
     from orchestrator.loading import load_app
-    from orchestrator.messaging import avro
+    from orchestrator.messaging import avro, framing
 
     if app is not None:
         load_app(app)
@@ -220,6 +222,7 @@ def _encoded(type_name: str, value: Any, app: str | None, settings: Any) -> byte
             checked = cls.model_validate_json(json.dumps(value))
         except ValueError as error:
             raise PayloadError(f"this is no {type_name}: {error}") from None
+        framing.prepare(settings, [cls])
         return avro.encode(cls, checked.model_dump(mode="json"))
     path = settings.schemas_dir / f"{type_name}.avsc"
     if not path.is_file():
@@ -227,4 +230,6 @@ def _encoded(type_name: str, value: Any, app: str | None, settings: Any) -> byte
             f"no message {type_name} is known: say where its class is (--app shop.app:app) or where its schema is "
             f"(AMENDS_SCHEMAS_DIR; there is no {path})"
         )
-    return avro.register(avro.read_schema(path)).encode(value)
+    schema = avro.read_schema(path)
+    framing.prepare_schema(settings, type_name, schema)
+    return avro.register(schema).encode(value)

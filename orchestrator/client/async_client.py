@@ -16,6 +16,7 @@ from orchestrator.client.pools import Finished, explained, opened_async_pool, ru
 from orchestrator.client.requests import Duration, Pause, Steps
 from orchestrator.contracts import Message
 from orchestrator.errors import RequestError
+from orchestrator.messaging import framing
 from orchestrator.settings import Settings, read_settings
 from outbox_relay.connections import is_async
 
@@ -63,6 +64,7 @@ class Client:
     ) -> Started:
         """Start a saga. Same id, same input: nothing happens again. Same id, another input: SagaIdTaken."""
         text = requests.encoded_input(saga.input_type, input)
+        await self._look_up()
         steps = requests.start(saga.name, saga.version, text, id, self._settings.topic_prefix)
         return await self._run_joined(connection, steps)
 
@@ -89,6 +91,7 @@ class Client:
         connection: "Async | None" = None,
     ) -> None:
         """Send a message. Kept if it comes before its saga. One `message_id` is delivered once."""
+        await self._look_up(type(message))
         steps = requests.send(id, message, channel, message_id, self._settings.topic_prefix)
         await self._run_joined(connection, steps)
 
@@ -130,6 +133,11 @@ class Client:
         if self._given is None:
             self._given = read_settings()
         return self._given
+
+    async def _look_up(self, *types: type[Message]) -> None:
+        """The registry's ids of what is to be written, once in a process and off the loop: it is asked by HTTP."""
+        if framing.wants(self._settings, types):
+            await asyncio.to_thread(framing.prepare, self._settings, types)
 
     async def _run_joined(self, connection: Any, steps: Steps[_T]) -> _T:
         if connection is None:

@@ -16,6 +16,7 @@ from orchestrator.client.known import Known
 from orchestrator.client.pools import Finished, explained, opened_sync_pool, run_joined_sync, run_sync
 from orchestrator.client.requests import Duration, Pause, Steps
 from orchestrator.contracts import Message
+from orchestrator.messaging import framing
 from orchestrator.settings import Settings, read_settings
 from outbox_relay.connections import is_async
 
@@ -56,6 +57,7 @@ class SyncClient:
     def start(self, saga: "SagaType[_I, Any]", input: _I, /, *, id: str, connection: "Sync | None" = None) -> Started:
         """Start a saga. Same id, same input: nothing happens again. Same id, another input: SagaIdTaken."""
         text = requests.encoded_input(saga.input_type, input)
+        self._look_up()
         return self._run_joined(
             connection, requests.start(saga.name, saga.version, text, id, self._settings.topic_prefix)
         )
@@ -83,6 +85,7 @@ class SyncClient:
         connection: "Sync | None" = None,
     ) -> None:
         """Send a message. Kept if it comes before its saga. One `message_id` is delivered once."""
+        self._look_up(type(message))
         steps = requests.send(id, message, channel, message_id, self._settings.topic_prefix)
         self._run_joined(connection, steps)
 
@@ -118,6 +121,11 @@ class SyncClient:
     def unblock(self, id: str, /) -> None:
         """Let a blocked saga go on, after the code that it did not fit was deployed."""
         self.request(requests.give_verb(id, "unblock", ""))
+
+    def _look_up(self, *types: type[Message]) -> None:
+        """The registry's ids of what is to be written, once in a process."""
+        if framing.wants(self._settings, types):
+            framing.prepare(self._settings, types)
 
     def _run_joined(self, connection: Any, steps: Steps[_T]) -> _T:
         if connection is None:

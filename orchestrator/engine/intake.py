@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from orchestrator import limits
 from orchestrator.errors import AmendsError
+from orchestrator.messaging import avro
 from orchestrator.messaging.envelope import Envelope, Unreadable
 from orchestrator.messaging.kafka import ShardConsumer
 from orchestrator.messaging.kafka_errors import OffsetOutOfRange
@@ -67,6 +68,7 @@ class Intake:
         self._arrived: deque[Arrived] = deque()
         self._news: deque[OutOfRange] = deque()
         self._epochs: dict[int, int] = {}
+        self._unread: dict[int, Envelope] = {}  # by shard: the first message whose schema the registry has not said
         self._topic_id: str | None = None  # of what the client reads
         self._first: Callable[[ShardConsumer], None] | None = None  # an order for the next client
         self._arrived_bytes = 0  # all that ever arrived, counted by the thread; `_taken_bytes` by the main loop
@@ -96,6 +98,7 @@ class Intake:
             if shard in self._epochs:
                 consumer.revoke([shard])
             self._epochs[shard] = epoch
+            self._unread.pop(shard, None)
             consumer.assign(self._topic, {shard: offset})
 
         self._orders.put(order)
@@ -104,6 +107,7 @@ class Intake:
         """The shard is not ours any more."""
 
         def order(consumer: ShardConsumer) -> None:
+            self._unread.pop(shard, None)
             if self._epochs.pop(shard, None) is not None:
                 consumer.revoke([shard])
 
@@ -165,11 +169,14 @@ class Intake:
         """The main loop does: it alone knows how far each shard has been committed."""
         self._news.extend(OutOfRange(shard, epoch, None) for shard, epoch in self._epochs.items())
         self._epochs.clear()
+        self._unread.clear()
         self._wake()
 
     def _read(self, consumer: ShardConsumer) -> None:
         while not self._stop.is_set():
             self._carry_out_orders(consumer)
+            if self._unread:
+                self._take_up_again(consumer)
             if self._filled() > 1:
                 # Back-pressure: librdkafka's own bounded queue fills, and the broker keeps the rest.
                 while self._filled() > LOW_WATER and not self._stop.is_set() and self._orders.empty():
@@ -185,11 +192,35 @@ class Intake:
                     self._news.append(OutOfRange(error.partition, epoch, low))
                     self._wake()
                 continue
+            if messages and avro.has_registry():
+                messages = self._held_back(consumer, messages)
             if messages:
                 epochs = self._epochs
                 self._arrived_bytes += sum(len(m.payload or b"") for m in messages)
                 self._arrived.extend(Arrived(epochs.get(m.partition, -1), m) for m in messages)
                 self._wake()
+
+    def _held_back(self, consumer: ShardConsumer, messages: list[Envelope | Unreadable]) -> list[Envelope | Unreadable]:
+        """Those that can be decoded. A shard is left at its first message that can't be yet, and the others go on.
+
+        It is read again from there when the registry has answered, so nothing is kept here however long that takes.
+        """
+        readable: list[Envelope | Unreadable] = []
+        for message in messages:
+            if message.partition in self._unread:
+                continue
+            if isinstance(message, Unreadable) or avro.is_readable(message.payload):
+                readable.append(message)
+                continue
+            self._unread[message.partition] = message
+            consumer.revoke([message.partition])
+        return readable
+
+    def _take_up_again(self, consumer: ShardConsumer) -> None:
+        for shard, message in list(self._unread.items()):
+            if avro.is_readable(message.payload):
+                del self._unread[shard]
+                consumer.assign(self._topic, {shard: message.offset})
 
     def _filled(self) -> float:
         """How much of what may lie here lies here, by number or by bytes: 1 is full."""

@@ -3,7 +3,7 @@
 from orchestrator import limits
 from orchestrator.contracts import Event
 from orchestrator.errors import PayloadError
-from orchestrator.messaging import avro
+from orchestrator.messaging import avro, framing
 from orchestrator.messaging.topics import Topics, topics_of_environment
 from outbox_relay.rows import Row
 
@@ -15,6 +15,8 @@ def event_row(
 
     Raises PayloadError for a value that can't travel and for an empty key.
     """
+    if topics is None and framing.wants_of_environment(type(event)):
+        framing.prepare_of_environment(type(event))
     body = event.model_dump(mode="json")
     return published_row(
         topic=(topics or topics_of_environment()).events(event.__topic__),

@@ -44,9 +44,9 @@ def check_schemas(directory: Path, types: Iterable[type[Message]] | None = None)
     for name, schema in wanted.items():
         path = _path(directory, name)
         if not path.exists():
-            problems.append(f"{path}: missing; type `amends schemas` to write it")
+            problems.append(f"{path}: missing; type `amends schemas write` to write it")
         elif avro.read_schema(path) != schema:
-            problems.append(f"{path}: differs from the class {name}; type `amends schemas` to write it again")
+            problems.append(f"{path}: differs from the class {name}; type `amends schemas write` to write it again")
         problems += _unreadable(directory, name, schema)
     return problems
 
@@ -99,7 +99,7 @@ def _write(directory: Path, name: str, schema: Schema) -> Path | None:
         old = avro.read_schema(path)
         if old == schema:
             return None
-        old_fingerprint, fingerprint = (avro.register(version).mark[2:].hex() for version in (old, schema))
+        old_fingerprint, fingerprint = (avro.register(version).fingerprint.hex() for version in (old, schema))
         if old_fingerprint != fingerprint:  # a changed default is no other schema: both read the same bytes
             _replace(directory / FORMER / f"{name}.{old_fingerprint}.avsc", path.read_text(encoding="utf-8"))
     _replace(path, json.dumps(schema, indent=2, ensure_ascii=False) + "\n")

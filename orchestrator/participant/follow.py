@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import Any
 
+from orchestrator.messaging import avro
 from orchestrator.participant import inbox_events, spans
 from orchestrator.participant.batches import Batches
 from orchestrator.participant.breaker import Refused
@@ -85,6 +86,8 @@ class Follower:
     def _ready(self, event: WaitingEvent) -> ReadyEvent:
         try:
             parsed, handler = inbox_events.parsed(event, self._service.participant)
+        except avro.SchemaPending as pending:
+            return ReadyEvent(event, None, None, ended=True, error=pending, retry_after_s=FOLLOW_S)  # no attempt of its
         except Exception as error:
             return ReadyEvent(event, None, None, ended=True, error=error)
         return ReadyEvent(event, handler, parsed)

@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.errors import Failure, Transient
 from orchestrator.failpoints import failpoint
+from orchestrator.messaging import avro
 from orchestrator.participant.breaker import NotCalled
 from orchestrator.participant.external import Call
 from orchestrator.participant.handling import Handling, published
@@ -143,7 +144,10 @@ async def _undo(service: Service, call: Call) -> Outcome:
 async def _known(service: Service, call: Call) -> _Found | Outcome | None:
     """What is to be taken back: the reply, None (undo blindly), or an outcome that needs no undo."""
     if call.reply is not None:
-        return _Found(call.reply, parsed_reply(call.handler, call.reply))
+        try:
+            return _Found(call.reply, parsed_reply(call.handler, call.reply))
+        except avro.SchemaPending as pending:
+            return UndoPostponed(problem=problem_of(pending), error=pending)
     if call.options.in_doubt == "pin":
         return await _pinned(service, call)
     if call.handler.lookup is None:
@@ -178,7 +182,8 @@ async def _recheck(service: Service, call: Call) -> Outcome:
         return Rechecked(found=True)  # Nobody can say: undo blindly once more, under the same key.
     match await _lookup(service, call):
         case _Found(reply, value):
-            return Rechecked(found=reply != call.reply, reply=reply, value=value)
+            same = call.reply is not None and avro.unframed(reply) == avro.unframed(call.reply)
+            return Rechecked(found=not same, reply=reply, value=value)
         case _Unanswered(error):
             return RecheckFailed(error=error)
     return Rechecked(found=False)

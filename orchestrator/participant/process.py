@@ -68,7 +68,10 @@ class Process:
         return self._calls.waiting >= CALLS_WAITING_MAX
 
     async def handle(self, messages: Sequence[Envelope | Unreadable]) -> None:
-        """Returns when all of them are committed, in one way or another."""
+        """Returns when all of them are committed, in one way or another.
+
+        Raises avro.SchemaPending before anything is done about any of them.
+        """
         participant = self._service.participant
         found = (read(message, participant, self._event_topics) for message in messages)
         requests = [request for request in found if request is not None]

@@ -108,12 +108,14 @@ Request = CommandRequest | UndoRequest | SettledRequest | EventRequest | DeadReq
 
 
 def read(message: Envelope | Unreadable, participant: Participant[Any], event_topics: frozenset[str]) -> Request | None:
-    """None: nothing of ours, such as an event that nobody here follows."""
+    """None: nothing of ours, such as an event that nobody here follows. Raises avro.SchemaPending."""
     if isinstance(message, Unreadable):
         headers = {name: None if value is None else value.decode("utf-8", "replace") for name, value in message.headers}
         return _dead(message, None, headers, message.payload, message.error)
     try:
         return _read(message, participant, event_topics)
+    except avro.SchemaPending:
+        raise  # Not this message's fault: it is read again when the registry has answered.
     except Exception as error:
         # Whatever it is about this message that we can't read, the ones behind it must not wait for it.
         return dead(message, f"{type(error).__name__}: {error}")
@@ -213,6 +215,8 @@ def _command(message: Envelope, participant: Participant[Any]) -> CommandRequest
 
 def _undo(message: Envelope, participant: Participant[Any]) -> UndoRequest:
     to, undo = ReturnAddress.of(message), Undo.decode(message.payload)
+    if undo.reply is not None and not avro.is_readable(undo.reply):
+        raise avro.SchemaPending(avro.id_in(undo.reply))  # now, while nothing has been done about it
     command, handler, refusal = _understood(message.type, undo.command, participant)
     if message.outcome not in ("done", "unknown"):
         raise ValueError(f"an undo says outcome done or unknown, not {message.outcome!r}")

@@ -27,6 +27,7 @@ from orchestrator.participant.waiting import all_ended, set_or_later
 
 POLL_S = 0.2
 KAFKA_RETRY_S = 1.0
+SCHEMA_WAIT_S, SCHEMA_LOOKS = 0.2, 20
 
 _T = TypeVar("_T")
 
@@ -88,19 +89,32 @@ class Runner:
             await all_ended(background)
 
     async def _consume(self, stop: asyncio.Event, kafka: "_KafkaThread", process: "Process") -> None:
+        held: list[Envelope | Unreadable] = []  # of a schema that the registry has not said yet, and what lies behind
         while not stop.is_set():
-            await kafka.hold_back(full=process.is_full())
+            await kafka.hold_back(full=process.is_full() or bool(held))
             try:
-                messages = await kafka.poll(limits.LOCAL_BATCH_MAX)
-                if not messages:
+                # Polled also while messages are held, or the group would give our partitions away.
+                held += await kafka.poll(limits.LOCAL_BATCH_MAX)
+                if not held:
                     continue
-                await process.handle(messages)
+                await process.handle(held)
+                messages, held = held, []
                 failpoint("participant.offsets.before")
                 await kafka.commit(messages)
                 failpoint("participant.offsets.after")
+            except avro.SchemaPending as pending:
+                await _soon(pending)
             except DependencyError as error:
                 LOG.error("%s: %s; again in %g s", self._service.name, error, KAFKA_RETRY_S)
                 await set_or_later(stop, KAFKA_RETRY_S)
+
+
+async def _soon(pending: avro.SchemaPending) -> None:
+    """A registry that is there answers within milliseconds; who waits longer goes back to polling."""
+    for _ in range(SCHEMA_LOOKS):
+        if avro.knows(pending.schema_id):
+            return
+        await asyncio.sleep(SCHEMA_WAIT_S / SCHEMA_LOOKS)
 
 
 class _KafkaThread:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from orchestrator.contracts import Command
 from orchestrator.errors import PayloadError
+from orchestrator.messaging import avro
 from orchestrator.participant import commands, external, local
 from orchestrator.participant.handlers import ExternalHandler
 from orchestrator.participant.inbox import Entry
@@ -25,6 +26,7 @@ SCAN_S = 0.5
 PURGE_S = 30.0
 PURGE_ROWS_MAX = 1_000
 UNREADABLE_AGAIN_S = 60.0
+PENDING_AGAIN_S = 1.0  # the schema registry is being asked
 LOOK_AGAIN_S = 1.0  # a dead process's request may still be on its way: it is looked up so often until its deadline
 
 
@@ -35,6 +37,9 @@ async def apply_due(unit: Unit, entry: Entry) -> None:
         if not isinstance(handler, ExternalHandler) or entry.body is None:
             raise PayloadError(f"no external handler for {entry.type} in this process")
         command = parsed_command(handler, entry.body)
+    except avro.SchemaPending:
+        unit.put(replace(entry, due_at=unit.after(PENDING_AGAIN_S)))
+        return
     except (PayloadError, ValidationError) as error:
         LOG.error("inbox %s: due, but not readable here: %s; again in %d s", entry.key, error, UNREADABLE_AGAIN_S)
         unit.put(replace(entry, due_at=unit.after(UNREADABLE_AGAIN_S)))

@@ -46,12 +46,13 @@ def code_of(*arguments: str) -> int:
 
 def test_all_commands_of_the_promise_are_there() -> None:
     promised = (
-        "start ls show trace watch send cancel terminate stuck retry skip fail unblock kill doctor migrate schemas "
+        "start ls show trace watch send cancel terminate stuck retry skip fail unblock kill doctor migrate "
         "orchestrator participant relay dev up down config"
     )
     of_the_outbox = {f"outbox {name}" for name in ("ls", "dead", "redrive", "discard", "resend")}
     of_the_relay = {"relay switch", "relay status"}
-    assert set(promised.split()) | of_the_outbox | of_the_relay == set(COMMANDS)
+    of_the_schemas = {f"schemas {name}" for name in ("write", "check", "register")}
+    assert set(promised.split()) | of_the_outbox | of_the_relay | of_the_schemas == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

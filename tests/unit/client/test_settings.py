@@ -86,6 +86,22 @@ def test_passwords_are_not_shown() -> None:
     assert "secret" not in without_password("host=h password=secret dbname=d")
 
 
+def test_the_registrys_password_is_not_shown() -> None:
+    url = "https://ada:s3cret@one:8081,https://ada:s3cret@two"
+    settings = Settings(database_url="postgresql://h/d", schema_registry_url=url)
+    [shown] = [one.value for one in origins(settings, {}) if one.variable == "SCHEMA_REGISTRY_URL"]
+    assert shown == "https://ada:***@one:8081,https://ada:***@two"
+    assert "s3cret" not in repr(settings)
+
+
+def test_an_empty_variable_of_the_registry_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://h/d")
+    monkeypatch.setenv("SCHEMA_REGISTRY_URL", "")
+    monkeypatch.setenv("AMENDS_SCHEMA_CACHE_DIR", "")
+    settings = read_settings()
+    assert (settings.schema_registry_url, settings.schema_cache_dir) == (None, None)
+
+
 def test_every_setting_says_what_it_is() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, name

@@ -28,7 +28,7 @@ def test_ours_are_committed_as_they_are():
 
 def test_write_then_check(tmp_path):
     assert check_schemas(tmp_path, [order()]) == [
-        f"{tmp_path}/FiledOrder.avsc: missing; type `amends schemas` to write it"
+        f"{tmp_path}/FiledOrder.avsc: missing; type `amends schemas write` to write it"
     ]
     assert write_schemas(tmp_path, [order()]) == [tmp_path / "FiledOrder.avsc"]
     assert check_schemas(tmp_path, [order()]) == []
