@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import psutil
 import pytest
@@ -40,7 +40,8 @@ def signal_all(own_stack: BlockingStack, server: str, number: signal.Signals) ->
     """Its sessions too: those of Postgres are processes of their own."""
     first = psutil.Process(own_stack.server(server).pid)
     for process in (first, *first.children(recursive=True)):
-        process.send_signal(number)
+        with suppress(psutil.NoSuchProcess):  # one that was woken a moment ago may have ended
+            process.send_signal(number)
 
 
 @pytest.mark.parametrize("server", ["kafka", "postgres"])
