@@ -21,6 +21,7 @@ from orchestrator import limits, telemetry
 from orchestrator.app import App
 from orchestrator.errors import DefinitionError, DependencyError
 from orchestrator.first_session import try_session
+from orchestrator.monitoring.monitor import Monitor
 from orchestrator.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ def run_orchestrator(app: App, settings: Settings) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    _worker(app, settings).run(stop)
+    with Monitor(settings) as monitor:
+        worker = _worker(app, settings)
+        monitor.watch_worker(worker)
+        worker.run(stop)
 
 
 def run_participants(participants: "Sequence[Participant[Any]]", settings: Settings) -> None:
@@ -58,14 +62,16 @@ def run_participants(participants: "Sequence[Participant[Any]]", settings: Setti
     _collect_less_often()
     send_last_spans = telemetry.setup(participants[0].name, settings.otel_exporter_otlp_endpoint)
     try:
-        asyncio.run(_until_signal(lambda stop: _participants(participants, settings, stop)))
+        with Monitor(settings) as monitor:
+            asyncio.run(_until_signal(lambda stop: _participants(participants, settings, stop, monitor)))
     finally:
         send_last_spans()
 
 
 def run_relay(database_urls: Sequence[str], settings: Settings, mode: RelayMode = "cdc") -> None:
     """Move the outboxes of these databases to Kafka until SIGTERM or SIGINT."""
-    asyncio.run(_until_signal(lambda stop: _relay(database_urls, settings, mode, stop)))
+    with Monitor(settings) as monitor:
+        asyncio.run(_until_signal(lambda stop: _relay(database_urls, settings, mode, stop, monitor)))
 
 
 @asynccontextmanager
@@ -84,11 +90,15 @@ async def everything(app: App, settings: Settings | None = None) -> "AsyncIterat
     try:
         async with AsyncExitStack() as stack:
             stack.callback(telemetry.setup("amends-dev", used.otel_exporter_otlp_endpoint))
+            monitor = stack.enter_context(Monitor(used))
             parts = await stack.enter_async_context(asyncio.TaskGroup())
             stack.callback(stop_services.set)
-            parts.create_task(_in_thread("amends services", lambda: asyncio.run(_services(app, used, stop_services))))
+            parts.create_task(
+                _in_thread("amends services", lambda: asyncio.run(_services(app, used, stop_services, monitor)))
+            )
             if app.sagas:
                 worker = _worker(app, used)
+                monitor.watch_worker(worker)
                 stack.callback(stop_worker.set)
                 parts.create_task(_in_thread("amends orchestrator", lambda: worker.run(stop_worker)))
             yield await stack.enter_async_context(Client(used))
@@ -220,26 +230,32 @@ def _worker(app: App, settings: Settings) -> Any:
     )
 
 
-async def _services(app: App, settings: Settings, stop: _Stop) -> None:
+async def _services(app: App, settings: Settings, stop: _Stop, monitor: Monitor) -> None:
     event = stop.event()
     async with asyncio.TaskGroup() as parts:
-        parts.create_task(_relay([settings.database_url.get_secret_value()], settings, "cdc", event))
+        parts.create_task(_relay([settings.database_url.get_secret_value()], settings, "cdc", event, monitor))
         if app.participants:
-            parts.create_task(_participants(app.participants, settings, event))
+            parts.create_task(_participants(app.participants, settings, event, monitor))
 
 
-async def _participants(participants: "Iterable[Participant[Any]]", settings: Settings, stop: asyncio.Event) -> None:
+async def _participants(
+    participants: "Iterable[Participant[Any]]", settings: Settings, stop: asyncio.Event, monitor: Monitor
+) -> None:
     from orchestrator.participant.runner import Runner
 
     used = _ParticipantSettings(
         settings.database_url.get_secret_value(), settings.for_kafka().kafka_bootstrap_servers, settings.topic_prefix
     )
+    runners = [Runner(participant, used, schemas_dir=settings.schemas_dir) for participant in participants]
+    monitor.watch_participants(runners)
     async with asyncio.TaskGroup() as parts:
-        for participant in participants:
-            parts.create_task(Runner(participant, used, schemas_dir=settings.schemas_dir).run(stop))
+        for runner in runners:
+            parts.create_task(runner.run(stop))
 
 
-async def _relay(database_urls: Sequence[str], settings: Settings, mode: RelayMode, stop: asyncio.Event) -> None:
+async def _relay(
+    database_urls: Sequence[str], settings: Settings, mode: RelayMode, stop: asyncio.Event, monitor: Monitor
+) -> None:
     from outbox_relay import Relay, Relays
 
     kafka = settings.for_kafka().kafka_bootstrap_servers
@@ -247,6 +263,7 @@ async def _relay(database_urls: Sequence[str], settings: Settings, mode: RelayMo
     relays = [
         Relay(database_url=url, kafka_bootstrap_servers=kafka, mode=mode, sent_kept_s=kept_s) for url in database_urls
     ]
+    monitor.watch_relays(list(zip(relays, database_urls, strict=True)))
     await Relays(relays).run(stop)
 
 

@@ -103,6 +103,17 @@ class Settings(BaseSettings):
         description="One turn in so many is followed by a replay of its saga, beside the work and with little CPU; a "
         "saga that decides otherwise than its journal says is blocked. 0: never.",
     )
+    metrics_port: int = Field(
+        default=0,
+        ge=0,
+        le=65_535,
+        description="Where this process serves /metrics, /health and /ready over HTTP. 0: nowhere.",
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1",
+        description="The address it listens on for that. There is no password: 0.0.0.0 shows the figures to everybody "
+        "who can reach the port.",
+    )
     otel_exporter_otlp_endpoint: str | None = Field(
         default=None,
         validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",

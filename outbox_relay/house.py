@@ -67,6 +67,10 @@ class House(threading.Thread):
         self._wake.set()
         self.join(KEEP_HOUSE_S)
 
+    def has_died(self) -> bool:
+        """Whether it ended and nobody asked it to."""
+        return self.ident is not None and not self.is_alive() and not self._stop_asked.is_set()
+
     def want(self, topic: str) -> None:
         """Ask about this topic now: its id is to be known before anything is sent to it."""
         if topic not in self._wanted:

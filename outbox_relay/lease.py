@@ -157,12 +157,18 @@ class Lease:
         self.may_send_until = 0.0
         self.wanted: Switched | None = None
         self._seen = (0, 0)  # epoch and beat
+        self.answered_s = 0.0  # when Postgres answered last, for people; monotonic
         self._url, self._name, self._report = database_url, name, report
         self._holder = str(uuid4())
         self._backends: dict[int, str] = {}
         self._stop = threading.Event()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=f"outbox-lease-{name}", daemon=True)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread is."""
+        return self._thread.is_alive()
 
     def start(self) -> None:
         """Begin to wait for it."""
@@ -210,7 +216,7 @@ class Lease:
         while not self._stop.is_set():
             asked = time.monotonic()
             epoch, beat, name, holder, may_live = session.execute(READ).fetchall()[0]
-            answered = time.monotonic()
+            answered = self.answered_s = time.monotonic()
             self._see(session, (epoch, beat))
             if (not may_live or holder in (None, self._holder) or over == epoch) and _taken(session):
                 return int(epoch)
@@ -265,6 +271,7 @@ class Lease:
             log.warning("relay %s: deposed, the lease has another holder", self._name)
             self.held.clear()
             return
+        self.answered_s = time.monotonic()
         self.may_send_until = asked + SEND_WINDOW_S
         beat, self.wanted = beaten
         self._seen = (self.epoch, beat)

@@ -57,6 +57,7 @@ RESEND_ROWS_MAX = 1_000
 EXTERNAL_ROWS_MAX = 20_000  # rows that are noted at a time and wait for the slot's word
 RESTART_FIRST_S = 0.2
 RESTART_MAX_S = 5.0
+SILENT_S = 5.0  # no answer from Postgres for so long is said to whoever asks whether we work; a beat comes every BEAT_S
 STOP_S = 5.0  # a graceful stop waits this long for the acks of what is in the producer
 
 assert DELIVERY_STALL_S < MESSAGE_TIMEOUT_S, "single messages would time out and later ones of their key pass them"

@@ -14,7 +14,8 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -28,11 +29,11 @@ from outbox_relay.errors import RelayMisfit
 from outbox_relay.external import Janitor
 from outbox_relay.house import House
 from outbox_relay.lease import Lease
-from outbox_relay.limits import RESTART_FIRST_S, RESTART_MAX_S, SENT_KEPT_S, STOP_S
+from outbox_relay.limits import RESTART_FIRST_S, RESTART_MAX_S, SENT_KEPT_S, SILENT_S, STOP_S
 from outbox_relay.postgres import Session, connect
 from outbox_relay.publisher import KafkaPublisher
 from outbox_relay.replication import Stream
-from outbox_relay.sender import Sender
+from outbox_relay.sender import Sender, new_counts
 from outbox_relay.wake import Wake
 
 log = logging.getLogger("outbox_relay")
@@ -83,6 +84,7 @@ class Relay:
         self._wake: Wake | None = None
         self._worker: Sender | Janitor | None = None
         self._house: House | None = None
+        self._counts = new_counts()
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
         """Run until `stop` is set or the task is cancelled; what the broker still owes is heard out first."""
@@ -112,6 +114,35 @@ class Relay:
         """How it is now. Other processes read the same from amends.relay_lease."""
         state, detail = self._report()
         return Health(self.database, state if self._lease.held.is_set() else "waiting", self._lease.epoch, detail)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Since this object was made: rows sent, deliveries failed, rows parked (`dead`), looks at the table."""
+        return self._counts
+
+    def not_ready(self) -> Iterator[str]:
+        """Why it neither sends nor stands by; nothing: it does. From any thread; never waits."""
+        worker, house = self._worker, self._house
+        if self._stop.is_set():
+            yield "it is being stopped"
+        if time.monotonic() - self._lease.answered_s > SILENT_S:
+            yield "Postgres does not answer"
+        elif self._lease.held.is_set() and (worker is None or house is None):
+            yield "it has the lease and has not begun to send"
+        if house is not None and "broker" in house.report:
+            yield f"Kafka does not answer: {house.report['broker'] or 'no word in time'}"
+        if worker is not None and (why := worker.health.get("error")):
+            yield f"Kafka takes nothing: {why}"
+
+    def broken(self) -> Iterator[str]:
+        """Why it will never send again; nothing: it sends, or will when others let it."""
+        house = self._house
+        if self._wake is None or self._stop.is_set():
+            return
+        if not self._lease.is_alive:
+            yield "its thread for the lease has ended"
+        if house is not None and house.has_died():
+            yield "its thread for the house has ended"
 
     def _report(self) -> tuple[str, Mapping[str, Any]]:
         worker, house = self._worker, self._house
@@ -203,6 +234,7 @@ class Relay:
             house=house,
             stream=stream,
             wake=self._wake,
+            counts=self._counts,
         )
         self._worker = sender
         deleter.start()

@@ -48,6 +48,11 @@ STOCK_S = 0.5
 HEAR_S = 0.005  # how often the producer is asked for acks while it owes some
 
 
+def new_counts() -> dict[str, int]:
+    """Rows that Kafka took, deliveries that failed, rows that were parked, looks at the table."""
+    return {"sent": 0, "failed": 0, "dead": 0, "drains": 0}
+
+
 class Sender:
     """Runs until the lease is lost or `stopping` says so. `stream` None: polling is all there is."""
 
@@ -62,7 +67,9 @@ class Sender:
         house: House,
         stream: Stream | None,
         wake: Wake,
+        counts: dict[str, int] | None = None,
     ) -> None:
+        """`counts` goes on from one tenure of this process to the next."""
         self.mode: Mode = "polling"
         self.health: Mapping[str, Any] = {}  # how it is; replaced, never changed, so that other threads may read it
         self._name, self._lease, self._session, self._wake = name, lease, session, wake
@@ -78,7 +85,7 @@ class Sender:
         self._confirm_at = 0.0
         self._pause_s = RESTART_FIRST_S
         self._window = HELD_ROWS_MAX  # rows that the producer may have
-        self._counts = {"sent": 0, "failed": 0, "dead": 0, "drains": 0}
+        self._counts = new_counts() if counts is None else counts
         self._error: str | None = None
 
     def run(self, stopping: Callable[[], bool]) -> None:

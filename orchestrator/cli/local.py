@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from orchestrator import logs
 from orchestrator.cli import output
 from orchestrator.cli.context import CONTEXT, AsJson, wants_json
 from orchestrator.errors import LocalStackError
@@ -73,6 +74,7 @@ def dev(
     from orchestrator.dev import run_dev
     from orchestrator.loading import load_app
 
+    logs.adopt_structlog()
     asyncio.run(run_dev(load_app(target), CONTEXT.var, output.say))
 
 

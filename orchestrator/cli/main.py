@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -11,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from orchestrator import logs
 from orchestrator.cli import exits, installation, local, outbox, processes, reading, relay, schemas, verbs
 from orchestrator.cli.context import CONTEXT
 from orchestrator.errors import AmendsError
@@ -48,21 +48,18 @@ def options(
     log_level: Annotated[
         str, typer.Option("--log-level", envvar="AMENDS_LOG_LEVEL", help="debug, info, warning or error.")
     ] = "info",
+    log_format: Annotated[
+        logs.LogFormat,
+        typer.Option(
+            "--log-format", envvar="AMENDS_LOG_FORMAT", help="console, json; auto: json unless on a terminal."
+        ),
+    ] = "auto",
     _: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
     ] = False,
 ) -> None:
     CONTEXT.as_json, CONTEXT.var = as_json, var
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    # Alembic tells of each plug-in and revision; `migrate` says what came of it.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    # The schema registry's client is one of the two, and tells of each request.
-    for name in ("httpx", "httpx2"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logs.setup(log_level, log_format)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

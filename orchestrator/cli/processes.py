@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from orchestrator import logs
 from orchestrator.cli.context import CONTEXT
 from orchestrator.errors import DefinitionError
 
@@ -26,6 +27,7 @@ def orchestrator(target: Target) -> None:
     from orchestrator.loading import load_app
     from orchestrator.run import run_orchestrator
 
+    logs.adopt_structlog()
     run_orchestrator(load_app(target), CONTEXT.settings())
 
 
@@ -42,6 +44,7 @@ def participant(
     from orchestrator.loading import load_app
     from orchestrator.run import run_participants
 
+    logs.adopt_structlog()
     found = load_app(target).participants
     if missing := sorted(set(only or ()) - {one.name for one in found}):
         there = ", ".join(one.name for one in found) or "none"

@@ -43,6 +43,13 @@ class SagaIdentity:
     shard: int
     run: int = 0
     parent_id: str | None = None
+    trace_id: str = ""  # of its spans and log lines; empty where nobody traces
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """What each log line of the saga carries beside its words."""
+        fields = {"saga_id": self.id, "saga_type": self.type}
+        return fields | {"trace_id": self.trace_id} if self.trace_id else fields
 
     def key(self, seq: int) -> str:
         """The operation key of this saga's operation `seq`."""

@@ -20,6 +20,7 @@ from zlib import crc32
 
 from orchestrator import limits
 from orchestrator.core.blocked import Evicted, author_line, blocked
+from orchestrator.core.ids import SagaIdentity
 from orchestrator.core.tasks import SagaFuture, SagaTask, ShieldedFuture
 from orchestrator.core.timers import SagaTimer, Timers, microseconds
 from orchestrator.errors import Misuse
@@ -45,15 +46,19 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
         "evicted",
         "generators",
         "hashes_from",
+        "identity",
         "now_us",
+        "replaying",
         "start_us",
         "tasks",
         "timer_noted",
         "timers",
     )
 
-    def __init__(self, saga_uid: str) -> None:
+    def __init__(self, saga_uid: str, identity: SagaIdentity | None = None) -> None:
         self.hashes_from = crc32(saga_uid.encode()) << _NUMBER_BITS
+        self.identity = identity  # whose loop it is, for log lines: whoever writes one finds the running loop
+        self.replaying = False  # the past is repeated: it was said already
         self.start_us = 0
         self.now_us = 0
         self.evicted = False

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, MutableMapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -70,7 +70,7 @@ class Saga:
 
     @property
     def log(self) -> "logging.LoggerAdapter[logging.Logger]":
-        """Silent while the past is replayed."""
+        """Silent while the past is replayed; each line carries `saga_id`, `saga_type` and `trace_id`."""
         return _Log(self._st)
 
     # ---- await: the saga may sleep here ---------------------------------------------------------------------------
@@ -298,11 +298,16 @@ class _ScopeBlock:
 
 class _Log(logging.LoggerAdapter[logging.Logger]):
     def __init__(self, st: SagaState) -> None:
-        super().__init__(logging.getLogger(f"orchestrator.saga.{st.identity.type}"), {"saga_id": st.identity.id})
-        self._st = st
+        super().__init__(logging.getLogger(f"orchestrator.saga.{st.identity.type}"), st.identity.log_fields)
+        self._loop = st.loop
+
+    def process(self, msg: object, kwargs: MutableMapping[str, Any]) -> tuple[object, MutableMapping[str, Any]]:
+        """The author's own `extra` stays; the standard adapter would throw it away before Python 3.13."""
+        kwargs["extra"] = {**(kwargs.get("extra") or {}), **(self.extra or {})}
+        return msg, kwargs
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802  # the name is logging's
-        return not self._st.replaying and super().isEnabledFor(level)
+        return not self._loop.replaying and super().isEnabledFor(level)
 
 
 def _seconds(duration: _Duration | None) -> float | None:

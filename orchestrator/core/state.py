@@ -67,7 +67,6 @@ class SagaState:
         "loop",
         "operations",
         "pivot_seq",
-        "replaying",
         "root",
         "services",
         "site",
@@ -81,11 +80,10 @@ class SagaState:
 
     def __init__(self, identity: SagaIdentity) -> None:
         self.identity = identity
-        self.loop = SagaLoop(identity.uid)
+        self.loop = SagaLoop(identity.uid, identity)
         self.loop.timer_noted = self._note_timer
         self.status: Status = "queued"
         self.status_before: Status = "running"
-        self.replaying = False
         self.cancelling = False
         self.operations: dict[int, Operation] = {}
         self.steps: dict[int, Any] = {}

@@ -117,7 +117,7 @@ class LiveSaga:
 
     def replaying(self, is_replaying: bool) -> None:
         """`s.log` is silent while the past is replayed."""
-        self._st.replaying = is_replaying
+        self._st.loop.replaying = is_replaying
 
     def interrupt(self) -> None:
         """For the watchdog, from its thread, before it raises TurnTooLong in this one: the turn ends in Blocked

@@ -5,6 +5,7 @@ breaks is the main loop's to deal with: then it is not known whether the COMMIT 
 """
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from orchestrator.engine import batch as batches
 from orchestrator.engine import fence
 from orchestrator.engine.batch import Batch
 from orchestrator.engine.cache import Cache
+from orchestrator.engine.counts import Counts
 from orchestrator.engine.ownership import Ownership
 from orchestrator.engine.poison import POISON_CLASSES, Watchdog, singly
 from orchestrator.engine.processing import Known, Processing, Work
@@ -45,6 +47,7 @@ class Committer:
         self._processing, self._cache, self._own, self._topology = processing, cache, own, topology
         self._watchdog, self._committed, self._note, self._spans = watchdog, committed, note, spans
         self._slow_turns = SlowTurns(cache)
+        self.counts = Counts()
 
     def commit(self, connection: psycopg.Connection[Any], work: list[Work]) -> None:
         """All of it, in one transaction if it is not too large."""
@@ -115,6 +118,7 @@ class Committer:
                 batch.drop(missing)
                 self._cache.drop_shards(frozenset(missing))  # fed, and not written
                 continue
+            began_s = time.monotonic()
             try:
                 batches.commit(connection, batch, self._own.holds, self._topology.partitions, spans=self._spans)
             except fence.ShardsLost as lost:
@@ -123,5 +127,6 @@ class Committer:
                 batch.drop(gone)
                 self._own.lose(gone)
                 continue
+            self.counts.committed(batch, time.monotonic() - began_s)
             self._committed(batch)
             return

@@ -7,6 +7,7 @@ anew, the topic would skip messages silently for ever.
 import logging
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from orchestrator.engine.topology import Topology
 from orchestrator.errors import AmendsError
 
 log = logging.getLogger("orchestrator.engine.ends")
+
+ASK_ANYWAY_S = 2.0  # who holds no shard asks nothing, and still has to know whether Kafka answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +32,17 @@ class EndOffset:
 
 
 class Ends:
-    """`ask` from the main loop; the answers lie in `news`. While Kafka does not answer, timers wait."""
+    """`ask` from the main loop; the answers lie in `news`. While Kafka does not answer, timers wait.
+
+    `latest` and `answered_s` (monotonic; 0: never) are for people, from any thread.
+    """
 
     def __init__(self, topology: Topology, *, wake: Callable[[], None], now_us: Callable[[], int]) -> None:
         self._topology, self._wake, self._now_us = topology, wake, now_us
         self._asked: queue.SimpleQueue[list[int] | None] = queue.SimpleQueue()
         self._news: deque[EndOffset] = deque()
+        self.latest: dict[int, EndOffset] = {}
+        self.answered_s = 0.0
         self._thread = threading.Thread(target=self._run, name="amends-ends", daemon=True)
 
     def start(self) -> None:
@@ -51,10 +59,13 @@ class Ends:
         return [self._news.popleft() for _ in range(len(self._news))]
 
     def _all_asked(self) -> list[int] | None:
-        """All that was asked while Kafka was silent is one question. None: stop."""
+        """All that was asked while Kafka was silent is one question, without shards if nobody asks. None: stop."""
         shards: set[int] = set()
         while not shards or not self._asked.empty():
-            asked = self._asked.get()
+            try:
+                asked = self._asked.get(timeout=ASK_ANYWAY_S)
+            except queue.Empty:
+                break
             if asked is None:
                 return None
             shards.update(asked)
@@ -69,5 +80,9 @@ class Ends:
             except AmendsError as error:
                 log.warning("Kafka does not say where the shards end (%s): their timers wait", error)
                 continue
-            self._news.extend(EndOffset(shard, asked_us, end, topic_id) for shard, end in ends.items())
-            self._wake()
+            self.answered_s = time.monotonic()
+            found = {shard: EndOffset(shard, asked_us, end, topic_id) for shard, end in ends.items()}
+            self.latest |= found
+            if found:
+                self._news.extend(found.values())
+                self._wake()

@@ -42,6 +42,11 @@ class Ownership:
     recover: Callable[[psycopg.Connection[Any], fence.Hold, str, int], None]
     holds: dict[int, fence.Hold] = field(default_factory=dict)
     to_load: list[str] = field(default_factory=list)  # sagas with local steps under way, of shards just claimed
+    # For people, since the process began.
+    claims: int = 0
+    takeovers: int = 0  # claims of shards whose owner was gone or stood still
+    given_back: int = 0
+    lost: int = 0  # read anew under another epoch, or somebody else's now
     _unread: set[int] = field(default_factory=set)  # ours by the table perhaps, and not held: nobody else claims them
     _again_s: float = 0.0
 
@@ -50,12 +55,14 @@ class Ownership:
         for shard in plan.gifts & self.holds.keys():
             fence.release(connection, self.holds[shard])
             self._forget({shard})
+            self.given_back += 1
             log.info("shard %s given back to who asked for it", shard)
         for shard, epoch, dead in plan.claims:
             if shard not in self.holds:
                 if dead is not None and (ended := workers.terminate_backends(connection, dead)):
                     log.warning("ended %s database sessions of worker %s, which is gone or stands still", ended, dead)
-                self._claim(connection, shard, epoch)
+                if self._claim(connection, shard, epoch) and dead is not None:
+                    self.takeovers += 1
         if self._unread and time.monotonic() >= self._again_s:
             self._again_s = time.monotonic() + CLAIM_AGAIN_S
             self._claim_own(connection, frozenset(self._unread))
@@ -85,17 +92,18 @@ class Ownership:
         if hold is not None:
             self._claim(connection, shard, hold.epoch)
 
-    def _claim(self, connection: psycopg.Connection[Any], shard: int, epoch: int) -> None:
+    def _claim(self, connection: psycopg.Connection[Any], shard: int, epoch: int) -> bool:
+        """Whether it is ours now."""
         try:
             topic_id = self.topic_id()
         except AmendsError as error:
             log.warning("shard %s can't be read: %s", shard, error)
             self._unread.add(shard)
-            return
+            return False
         hold = fence.claim(connection, shard, epoch, self.worker)
         if hold is None:
             self._unread.add(shard)
-            return
+            return False
         # A batch that was gathered before the loss may have loaded sagas since: others have written for them.
         self.cache.drop_shards(frozenset({shard}))
         if hold.topic_id is None:
@@ -112,6 +120,12 @@ class Ownership:
                 self.wakeups.set(saga_no, saga_id, shard, wake_us)
         self.intake.read_from(shard, hold.epoch, hold.next_offset, topic_id)
         log.info("shard %s claimed: epoch %s, reading from offset %s", shard, hold.epoch, hold.next_offset)
+        self.claims += 1
+        return True
+
+    def unread(self) -> list[int]:
+        """Shards that may be ours by the table and are not read: nobody else claims them meanwhile."""
+        return sorted(self._unread)
 
     def lose(self, shards: set[int] | frozenset[int]) -> None:
         """Forget all about these shards: what is not committed is to be done again, by us if they turn out to be ours.
@@ -119,6 +133,7 @@ class Ownership:
         A fence may have refused only because a row was locked for a moment; nobody but us would look at it then.
         """
         self._unread |= shards
+        self.lost += len(shards & self.holds.keys())
         self._forget(shards)
 
     def _forget(self, shards: set[int] | frozenset[int]) -> None:

@@ -73,7 +73,8 @@ class Watchdog:
             yield
         except TurnTooLong:
             # It came a moment after the turn had ended: nothing is wrong.
-            log.warning("saga %s: the turn ended just when it was to be interrupted", saga_id)
+            text = "saga %s: the turn ended just when it was to be interrupted"
+            log.warning(text, saga_id, extra={"saga_id": saga_id})
         finally:
             with self._lock:
                 self._turn = None
@@ -106,7 +107,8 @@ class Watchdog:
         signal.setitimer(signal.ITIMER_PROF, limits.TURN_SECONDS_DEADLY)
 
     def _interrupt(self, saga_id: str) -> None:
-        log.error("saga %s: its turn runs longer than %s s: interrupted", saga_id, limits.TURN_SECONDS_MAX)
+        text = "saga %s: its turn runs longer than %s s: interrupted"
+        log.error(text, saga_id, limits.TURN_SECONDS_MAX, extra={"saga_id": saga_id})
         self._mark(saga_id)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread_id), ctypes.py_object(TurnTooLong))
 

@@ -78,7 +78,8 @@ class Recovery:
         try:
             live = replay(saga_type, saga.identity, turns)
         except Blocked as blocked:
-            log.warning("saga %s can't be replayed, so what it waits for is not sent again: %s", saga.id, blocked)
+            text = "saga %s can't be replayed, so what it waits for is not sent again: %s"
+            log.warning(text, saga.id, blocked, extra=saga.identity.log_fields)
             return []
         rows = [row for decision in live.pending_sends() for row in self._outbound.rows(saga, decision)]
         live.evict()

@@ -62,6 +62,7 @@ class ReplaySample:
         self._registry, self._row_of, self._connect, self._wake = registry, row_of, connect, wake
         self._waiting: queue.Queue[SagaRow | None] = queue.Queue(limits.REPLAYS_WAITING_MAX)
         self._found: deque[Mismatch] = deque()
+        self.compared = self.mismatched = self.skipped = 0  # for people, since the process began
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="amends-replay", daemon=True)
 
@@ -84,7 +85,9 @@ class ReplaySample:
             for turn in writes.turns[self._skip :: self._every]:
                 saga_id, _ = writes.wakes[turn.saga_no]
                 row = self._row_of(saga_id)
-                if row is not None and not self._waiting.full():
+                if row is None or self._waiting.full():
+                    self.skipped += 1
+                else:
                     self._waiting.put_nowait(row)
             self._skip = (self._skip - len(writes.turns)) % self._every
 
@@ -115,10 +118,13 @@ class ReplaySample:
             turns = journal.read(connection, [row.saga_no])[row.saga_no]
             if saga_type is None or not turns:
                 continue
+            self.compared += 1
             try:
                 replay(saga_type, row.identity, self._paced(turns)).evict()
             except Blocked as blocked:
-                log.error("%s", blocked.problem.text)  # noqa: TRY400  # a report, whose traceback is our own
+                text, fields = blocked.problem.text, row.identity.log_fields
+                log.error("%s", text, extra=fields)  # noqa: TRY400  # a report, whose traceback is our own
+                self.mismatched += 1
                 self._found.append(Mismatch(row.saga_no, row.id, row.shard, blocked.problem))
                 self._wake()
 

@@ -14,6 +14,7 @@ import psycopg
 from orchestrator.core.decisions import Finish
 from orchestrator.core.ids import SagaIdentity, operation_key
 from orchestrator.problems import Problem
+from orchestrator.tracing.ids import trace_id
 
 OPEN = frozenset({"running", "compensating", "stuck"})
 ENDED = frozenset({"completed", "failed", "cancelled", "terminated"})
@@ -84,7 +85,15 @@ class SagaRow:
 
     @property
     def identity(self) -> SagaIdentity:
-        return SagaIdentity(self.id, self.uid, self.type, self.version, self.shard, parent_id=self.parent_id)
+        return SagaIdentity(
+            self.id,
+            self.uid,
+            self.type,
+            self.version,
+            self.shard,
+            parent_id=self.parent_id,
+            trace_id=trace_id(self.uid, self.traceparent),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

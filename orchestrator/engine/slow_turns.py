@@ -34,5 +34,6 @@ class SlowTurns:
             "of a type unknown" if resident is None else resident.row.type,
             seconds,
             self._unsaid,
+            extra={"saga_id": saga_id},
         )
         self._said_s, self._unsaid = time.monotonic(), 0

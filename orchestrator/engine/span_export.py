@@ -41,6 +41,7 @@ class SpanExport:
     def __init__(self, settings: Settings, connect: Callable[[], psycopg.Connection[Any]]) -> None:
         self._connect, self._endpoint = connect, settings.otel_exporter_otlp_endpoint
         self._spans = Spans(settings.topic_prefix)
+        self.given_up = 0  # batches whose spans nobody will see, for people
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="amends spans", daemon=True)
         self._connection: psycopg.Connection[Any] | None = None
@@ -153,6 +154,7 @@ class SpanExport:
         log.warning("the collector did not take the spans of shard %s; about %s batches wait", waiting.shard, count)
         if count > limits.SPAN_BATCHES_WAITING_MAX:
             gone = span_queue.shed(connection, waiting.shard, waiting.last - limits.SPAN_BATCHES_WAITING_MAX)
+            self.given_up += gone
             log.error(
                 "shard %s: the spans of %s batches were given up, for more than %s were waiting for the collector",
                 waiting.shard,

@@ -153,7 +153,8 @@ class StepRunner:
             body = self._call_sync(run)
         except BaseException as error:  # SystemExit in a step must not leave its saga waiting for ever.
             if not isinstance(error, Exception):
-                log.warning("step %s of saga %s raised %r", run.step.name, run.end.saga_id, error)
+                saga_id = run.end.saga_id
+                log.warning("step %s of saga %s raised %r", run.step.name, saga_id, error, extra={"saga_id": saga_id})
             self._finish(run, None, problem_of(error))
         else:
             self._finish(run, body, None)

@@ -1,15 +1,17 @@
 """Which topics there are, for a process that writes rows: partition counts from Postgres, the topic's id from Kafka."""
 
 from collections.abc import Callable
-from typing import Any, LiteralString
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
 
+from orchestrator.errors import DependencyError
 from orchestrator.messaging.kafka_admin import Admin
 from orchestrator.messaging.kafka_errors import TopicMissing
 from orchestrator.messaging.topics import Topics
 from outbox_relay.errors import TopicUnknown
 
+_T = TypeVar("_T")
 _PARTITIONS: LiteralString = "SELECT topic, partitions FROM amends.topics"
 
 
@@ -18,7 +20,8 @@ class Topology:
 
     def __init__(self, bootstrap: str, prefix: str, connect: Callable[[], psycopg.Connection[Any]]) -> None:
         self.topics = Topics(prefix)
-        self._admin, self._connect = Admin(bootstrap), connect
+        self._bootstrap, self._connect = bootstrap, connect
+        self._admin = Admin(bootstrap)
         self._partitions: dict[str, int] = {}
         self._sagas_topic_id: str | None = None
 
@@ -36,7 +39,7 @@ class Topology:
 
         Raises a DependencyError, TopicMissing when somebody has deleted it.
         """
-        found = self._admin.topic_ids([self.topics.sagas])
+        found = self._asked(lambda admin: admin.topic_ids([self.topics.sagas]))
         if self.topics.sagas not in found:
             raise TopicMissing(self.topics.sagas)
         self._sagas_topic_id = found[self.topics.sagas]
@@ -50,4 +53,14 @@ class Topology:
 
     def ends(self, shards: list[int]) -> dict[int, int]:
         """Shard -> the offset that the next message of its partition will get. Blocks."""
-        return self._admin.ends(self.topics.sagas, shards)
+        return self._asked(lambda admin: admin.ends(self.topics.sagas, shards))
+
+    def _asked(self, ask: Callable[[Admin], _T]) -> _T:
+        """After a failure another client asks the next time: one that met a frozen broker was seen to hear nothing of
+        it for minutes after it went on; and as long as nobody says where the shards end, their timers wait.
+        """
+        try:
+            return ask(self._admin)
+        except DependencyError:
+            self._admin = Admin(self._bootstrap)
+            raise

@@ -120,9 +120,13 @@ class Admin:
 
     def _result(self, future: Any, what: str, *allowed: int) -> Any:
         """None for the errors that are `allowed`."""
-        try:
+        # Not `result()`: the future keeps the error, whose traceback would keep this frame, and with it the client and
+        # its threads, until Python's collector comes by.
+        error = future.exception()
+        if error is None:
             return future.result()
-        except KafkaException as error:
-            if reason_of(error).code() in allowed:
-                return None
-            raise dependency_error(reason_of(error), f"{what} at {self._bootstrap}") from error
+        if not isinstance(error, KafkaException):
+            raise error
+        if reason_of(error).code() in allowed:
+            return None
+        raise dependency_error(reason_of(error), f"{what} at {self._bootstrap}")

@@ -132,6 +132,7 @@ class Batches(Generic[_I]):
                         raise
                     raise Culprit(index, error) from error
             await unit.flush()
+        self._service.counts.committed(unit.rows)
         for call in unit.calls:
             self._begin(call)
 

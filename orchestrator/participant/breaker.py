@@ -15,7 +15,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, LiteralString, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, LiteralString, Protocol, TypeVar
 from uuid import uuid4
 
 from orchestrator.errors import DefinitionError, Failure
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from orchestrator.participant.connection import Lane
 
 _LOG = logging.getLogger("amends.participant")
+
+BreakerState = Literal["closed", "open", "half_open"]
 
 REFRESH_S = 0.25
 TRIAL_WAIT_S = 1.0  # while somebody else's trial call is out, ask again about this much later
@@ -141,6 +143,13 @@ class SharedBreaker:
     def is_open(self) -> bool:
         """As far as this process knows."""
         return bool(self._machine.current_state != "closed")
+
+    @property
+    def state(self) -> BreakerState:
+        """As far as this process knows; half-open: a trial call is out, from here or from another process."""
+        if not self.is_open:
+            return "closed"
+        return "half_open" if self._trial_elsewhere else "open"
 
     def refusal(self) -> Refused | None:
         """Why a call need not even be prepared now. Costs nothing; `permit` has the last word."""
@@ -282,6 +291,10 @@ class SharedBreakers:
     def get(self, breaker: Breaker | None) -> SharedBreaker | None:
         """The shared state of a declared breaker."""
         return None if breaker is None else self._by_name[breaker.name]
+
+    def states(self) -> dict[str, BreakerState]:
+        """Of all, by name."""
+        return {name: breaker.state for name, breaker in self._by_name.items()}
 
     async def declare(self) -> None:
         """A row for each breaker, and what it says now."""

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from opentelemetry import trace
 
+from orchestrator.log_fields import handling
 from orchestrator.participant import inbox, spans
 from orchestrator.participant.breaker import Refused
 from orchestrator.participant.connection import Lane
@@ -125,6 +126,7 @@ class Calls:
                 if (waited := self._waiting.pop(mark, None)) is None:
                     return
                 outcome = await self._guarded(waited)
+                self._service.counts.called(outcome)
         finally:
             self._waiting.pop(mark, None)
         self._ended(Ended(waited, outcome))
@@ -159,7 +161,10 @@ class Calls:
             more={"amends.operation_key": call.key, "amends.attempt": call.attempt},
         )
         span_name = f"{name} {call.handler.command.__wire_name__}"
-        with spans.handling(span_name, call.traceparent, attributes, undone_of=call.undone_of):
+        with (
+            handling(call.handled),
+            spans.handling(span_name, call.traceparent, attributes, undone_of=call.undone_of),
+        ):
             outcome = await outcome_of(self._service, call)
             if isinstance(outcome, NotDone):
                 span = trace.get_current_span()

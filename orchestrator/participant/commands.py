@@ -96,7 +96,7 @@ async def apply_undo(unit: Unit, request: UndoRequest, verdict: Exception | None
     try:
         await carry_on_undo(unit, asked, event, request.handler, request.command, request.body, verdict)
     except InboxContradiction as error:
-        LOG.error("%s", error)
+        LOG.error("%s", error, extra={"saga_id": request.saga_id, "operation_key": request.key})
         unit.send(answers.not_undone(asked, "failed", problem_of(error)))
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from orchestrator.contracts import Command
+from orchestrator.log_fields import Handled
 from orchestrator.participant.handlers import External, ExternalHandler
 from orchestrator.participant.inbox import Entry
 from orchestrator.participant.unit import Unit
@@ -48,6 +49,12 @@ class Call:
     @property
     def options(self) -> External:
         return self.handler.options
+
+    @property
+    def handled(self) -> Handled:
+        """What its log lines carry."""
+        key = f"{self.key}:undo" if self.kind == "undo" else self.key
+        return Handled(key, self.attempt, self.traceparent, self.saga_id, self.handler.command.__wire_name__)
 
 
 def begin_command(

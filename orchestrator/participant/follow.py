@@ -4,6 +4,8 @@ import asyncio
 import time
 from typing import Any
 
+from orchestrator.log_fields import Handled
+from orchestrator.log_fields import handling as log_handling
 from orchestrator.messaging import avro
 from orchestrator.participant import inbox_events, spans
 from orchestrator.participant.batches import Batches
@@ -121,7 +123,8 @@ class Follower:
         handling = self._service.handling(key=waiting.event_id, attempt=waiting.attempts, saga_id="", expires_at=None)
         attributes = spans.process_attributes(waiting.topic, self._service.name, waiting.event_id)
         try:
-            with spans.handling(f"process {waiting.type}", waiting.traceparent, attributes):
+            handled = Handled(waiting.event_id, waiting.attempts, waiting.traceparent, event_type=waiting.type)
+            with log_handling(handled), spans.handling(f"process {waiting.type}", waiting.traceparent, attributes):
                 async with asyncio.timeout(ready.handler.options.timeout_s):
                     await ready.handler.function(ready.event, handling)
         except Exception as error:

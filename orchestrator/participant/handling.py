@@ -1,6 +1,7 @@
 """What a handler gets besides its message: `Handling` for a call out, `Transaction` inside the inbox's own."""
 
 import logging
+from collections.abc import MutableMapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -62,8 +63,10 @@ class Handling(Generic[_D]):
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """Names the saga and the key in each record's `saga_id` and `operation_key`."""
-        return logging.LoggerAdapter(_LOG, {"saga_id": self._saga_id, "operation_key": self._key})
+        """Each line carries `saga_id`, `operation_key` and `attempt`; rendered by `amends`, every line of a handler
+        does, whatever logger it comes from, and `command_type` and `trace_id` too.
+        """
+        return _Log(_LOG, {"saga_id": self._saga_id, "operation_key": self._key, "attempt": self._attempt})
 
     @property
     def deps(self) -> _D:
@@ -77,6 +80,13 @@ class Handling(Generic[_D]):
         answer came to be known belongs into `record`.
         """
         self._published.append(event)
+
+
+class _Log(logging.LoggerAdapter[logging.Logger]):
+    def process(self, msg: object, kwargs: MutableMapping[str, Any]) -> tuple[object, MutableMapping[str, Any]]:
+        """The author's own `extra` stays; the standard adapter would throw it away before Python 3.13."""
+        kwargs["extra"] = {**(kwargs.get("extra") or {}), **(self.extra or {})}
+        return msg, kwargs
 
 
 class Transaction(Handling[_D]):

@@ -12,6 +12,7 @@ from typing import Any
 from orchestrator import limits
 from orchestrator.contracts import Command, reply_adapter, reply_type
 from orchestrator.errors import Failure, Transient
+from orchestrator.log_fields import Handled, handling
 from orchestrator.messaging import avro
 from orchestrator.messaging.control import ProblemRecord
 from orchestrator.participant import answers, spans
@@ -35,7 +36,8 @@ async def run_command(
     attributes = spans.process_attributes(
         request.at.topic, unit.service.name, request.at.id, request.at.key, more={"amends.operation_key": request.key}
     )
-    with spans.handling(f"process {request.type}", request.traceparent, attributes):
+    handled = Handled(request.key, request.attempt, request.traceparent, request.saga_id, request.type)
+    with handling(handled), spans.handling(f"process {request.type}", request.traceparent, attributes):
         async with asyncio.timeout(LOCAL_SECONDS_MAX):
             value, _ = await unit.run(
                 handler.function,
@@ -115,7 +117,11 @@ async def run_undo(
     attributes = spans.process_attributes(
         unit.service.command_topic, unit.service.name, key=entry.saga_id, more={"amends.operation_key": entry.key}
     )
-    with spans.handling(f"undo {entry.type}", traceparent, attributes, undone_of=entry.traceparent):
+    handled = Handled(f"{entry.key}:undo", entry.undo_attempt, traceparent, entry.saga_id, entry.type)
+    with (
+        handling(handled),
+        spans.handling(f"undo {entry.type}", traceparent, attributes, undone_of=entry.traceparent),
+    ):
         async with asyncio.timeout(LOCAL_SECONDS_MAX):
             await unit.run(
                 handler.undo_function,

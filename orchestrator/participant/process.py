@@ -9,7 +9,7 @@ from orchestrator import limits
 from orchestrator.messaging.envelope import Envelope, Unreadable
 from orchestrator.participant import inbox, inbox_events, scan
 from orchestrator.participant.batches import Batches
-from orchestrator.participant.breaker import SharedBreakers
+from orchestrator.participant.breaker import BreakerState, SharedBreakers
 from orchestrator.participant.calls import CALLS_WAITING_MAX, Calls
 from orchestrator.participant.connection import Lane, until_connected
 from orchestrator.participant.follow import Follower
@@ -62,6 +62,20 @@ class Process:
         if any(True for _ in self._service.participant.breakers()):
             tasks.append(self._breakers.keep_fresh())
         return tasks
+
+    @property
+    def calls_waiting(self) -> int:
+        """Calls out that have no place yet."""
+        return self._calls.waiting
+
+    @property
+    def calls_in_flight(self) -> int:
+        """Calls that are out."""
+        return max(0, self._calls.under_way - self._calls.waiting)
+
+    def breaker_states(self) -> dict[str, BreakerState]:
+        """As far as this process knows, by name."""
+        return self._breakers.states()
 
     def is_full(self) -> bool:
         """Too many calls wait for a place: leave the rest in Kafka."""
@@ -125,6 +139,7 @@ class Process:
             for entry in due:
                 await scan.apply_due(unit, entry)
             await unit.flush()
+        self._service.counts.committed(unit.rows)
         for call in unit.calls:
             self._calls.start(call)
         return len(due)

@@ -20,6 +20,7 @@ from orchestrator.messaging.envelope import Envelope, Unreadable
 from orchestrator.messaging.kafka_admin import Admin
 from orchestrator.messaging.kafka_group import GroupConsumer
 from orchestrator.messaging.topics import Topics as TopicNames
+from orchestrator.participant.counts import Counts
 from orchestrator.participant.handlers import Participant
 from orchestrator.participant.process import DRAIN_S, Process
 from orchestrator.participant.service import LOG, Service
@@ -53,6 +54,9 @@ class Runner:
         if schemas_dir is not None:
             avro.use_schemas(schemas_dir)
         self.started = asyncio.Event()  # polling has begun
+        # For people, from any thread.
+        self.process: Process | None = None
+        self.trouble: str | None = "it has not begun"  # why nothing is consumed
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; then drains: no new messages, calls that are out may end, what they answer is stored.
@@ -68,8 +72,22 @@ class Runner:
                 self._service.deps = await stack.enter_async_context(self._participant.lifespan())
             process = Process(self._service, self._settings.database_url)
             stack.push_async_callback(process.close)
+            self.process = process
             await process.prepare()
             await self._work(stop, kafka, process)
+
+    @property
+    def name(self) -> str:
+        return self._participant.name
+
+    @property
+    def topics(self) -> list[str]:
+        """Full names of those that it reads."""
+        return sorted({self._service.command_topic, *self._service.event_topics})
+
+    @property
+    def counts(self) -> Counts:
+        return self._service.counts
 
     async def _work(self, stop: asyncio.Event, kafka: "_KafkaThread", process: "Process") -> None:
         await kafka.subscribe()
@@ -81,6 +99,7 @@ class Runner:
             for task in done:
                 task.result()
         finally:
+            self.trouble = "it is being stopped"
             stop.set()
             await asyncio.wait([loop], timeout=DRAIN_S)
             await all_ended([loop])  # It waits for a Postgres that is away: what it holds comes again from Kafka.
@@ -95,6 +114,7 @@ class Runner:
             try:
                 # Polled also while messages are held, or the group would give our partitions away.
                 held += await kafka.poll(limits.LOCAL_BATCH_MAX)
+                self.trouble = None
                 if not held:
                     continue
                 await process.handle(held)
@@ -105,6 +125,7 @@ class Runner:
             except avro.SchemaPending as pending:
                 await _soon(pending)
             except DependencyError as error:
+                self.trouble = str(error)
                 LOG.error("%s: %s; again in %g s", self._service.name, error, KAFKA_RETRY_S)
                 await set_or_later(stop, KAFKA_RETRY_S)
 

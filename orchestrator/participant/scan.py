@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from orchestrator.contracts import Command
 from orchestrator.errors import PayloadError
+from orchestrator.log_fields import Handled, handling
 from orchestrator.messaging import avro
 from orchestrator.participant import commands, external, local
 from orchestrator.participant.handlers import ExternalHandler
@@ -32,6 +33,11 @@ LOOK_AGAIN_S = 1.0  # a dead process's request may still be on its way: it is lo
 
 async def apply_due(unit: Unit, entry: Entry) -> None:
     """One row whose time has come."""
+    with handling(Handled(entry.key, entry.attempt, entry.traceparent, entry.saga_id, entry.type)):
+        await _apply_due(unit, entry)
+
+
+async def _apply_due(unit: Unit, entry: Entry) -> None:
     handler = unit.service.participant.handlers.get(entry.type)
     try:
         if not isinstance(handler, ExternalHandler) or entry.body is None:

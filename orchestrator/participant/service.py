@@ -12,6 +12,7 @@ from orchestrator.messaging.topics import Topics as TopicNames
 from orchestrator.participant import spans
 from orchestrator.participant.breaker import SharedBreaker
 from orchestrator.participant.connection import InboxConnection, Lane, SessionMaker
+from orchestrator.participant.counts import Counts
 from orchestrator.participant.handlers import External, Participant
 from orchestrator.participant.handling import Handling, Transaction
 from outbox_relay import Row, topics
@@ -46,6 +47,7 @@ class Service:
     topics_named: TopicNames = field(default_factory=TopicNames)
     deps: Any = None
     topics: Topics = field(default_factory=Topics)
+    counts: Counts = field(default_factory=Counts)
     breaker_of: Callable[[External], SharedBreaker | None] = lambda _options: None
 
     @property

@@ -91,6 +91,11 @@ class Unit:
         """Add what a handler published."""
         self._rows.extend(self.service.event_row(event) for event in events)
 
+    @property
+    def rows(self) -> Sequence[Row]:
+        """What goes into the outbox."""
+        return self._rows
+
     def begin(self, call: "Call") -> None:
         """Call out after the commit."""
         self.calls.append(call)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.contracts import Event
+from orchestrator.log_fields import Handled, handling
 from orchestrator.participant import dead, inbox_events, spans
 from orchestrator.participant.commands import apply_command, apply_settled, apply_undo, placeholder
 from orchestrator.participant.connection import Lane, Place
@@ -86,17 +87,20 @@ class EndWork:
         await unit.lock((), [item.call.key for item in items])
 
     async def apply(self, unit: Unit, item: Ended, verdict: Exception | None) -> None:
-        await apply_end(unit, item, verdict)
+        with handling(item.call.handled):
+            await apply_end(unit, item, verdict)
 
     async def give_up(self, item: Ended, error: Exception) -> None:
-        LOG.error("inbox %s: its end can't be stored; a scan looks it up after its deadline: %s", item.call.key, error)
+        with handling(item.call.handled):
+            text = "inbox %s: its end can't be stored; a scan looks it up after its deadline: %s"
+            LOG.error(text, item.call.key, error)
 
     def retries(self, item: Ended, error: Exception) -> bool:
         if item.tries + 1 >= RECORD_ATTEMPTS_MAX:
             return False
-        LOG.warning(
-            "inbox %s: the end of its call is not stored yet: %s: %s", item.call.key, type(error).__name__, error
-        )
+        with handling(item.call.handled):
+            name = type(error).__name__
+            LOG.warning("inbox %s: the end of its call is not stored yet: %s: %s", item.call.key, name, error)
         self._again(replace(item, tries=item.tries + 1), RECORD_PAUSE_S * (item.tries + 1))
         return True
 
@@ -162,5 +166,6 @@ async def run_event(
 ) -> None:
     """Run a local event handler in this transaction."""
     attributes = spans.process_attributes(topic, unit.service.name, event_id)
-    with spans.handling(f"process {event.__wire_name__}", traceparent, attributes):
+    handled = Handled(event_id, attempt, traceparent, event_type=event.__wire_name__)
+    with handling(handled), spans.handling(f"process {event.__wire_name__}", traceparent, attributes):
         await unit.run(handler.function, event, key=event_id, attempt=attempt)

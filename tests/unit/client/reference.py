@@ -13,8 +13,9 @@ HEAD = """# The command line
 
 Written from the commands by `python -m tests.unit.client.reference`; a test holds it against them.
 
-`amends [--json] [--var DIR] [--log-level LEVEL] COMMAND …`. DATABASE_URL and KAFKA_BOOTSTRAP_SERVERS say where the
-servers are; unset, those of the local stack that runs in `var` are used. Results go to stdout, remarks to stderr.
+`amends [--json] [--var DIR] [--log-level LEVEL] [--log-format FORMAT] COMMAND …`. DATABASE_URL and
+KAFKA_BOOTSTRAP_SERVERS say where the servers are; unset, those of the local stack that runs in `var` are used. Results
+go to stdout, remarks to stderr.
 `--json` stands before the command or behind it; only `start` needs it before, because there it is the saga's input.
 """
 

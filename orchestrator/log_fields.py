@@ -1,0 +1,55 @@
+"""What a log line of a handler carries beside its words: whose command it handles.
+
+One context variable is set around each handling, and read when a line is written. So it costs next to nothing, and it
+holds for every logger: the kit's own, the service's, and structlog's.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """A command (of a saga) or an event (of nobody's) that is being handled."""
+
+    key: str
+    attempt: int
+    traceparent: str | None
+    saga_id: str = ""
+    command_type: str = ""
+    event_type: str = ""
+
+    def fields(self) -> dict[str, str | int]:
+        """By name; what is not known is left out."""
+        found: dict[str, str | int] = {"attempt": self.attempt}
+        if self.saga_id:
+            found["saga_id"] = self.saga_id
+        if self.command_type:
+            found |= {"command_type": self.command_type, "operation_key": self.key}
+        if self.event_type:
+            found |= {"event_type": self.event_type, "event_id": self.key}
+        # W3C Trace Context: version, trace id, span id, flags.
+        if len(parts := (self.traceparent or "").split("-")) >= 4:
+            found["trace_id"] = parts[1]
+        return found
+
+
+_HANDLED: ContextVar[Handled | None] = ContextVar("amends_handled", default=None)
+
+
+@contextmanager
+def handling(handled: Handled) -> Iterator[None]:
+    """Around one handling: what is logged inside carries its fields."""
+    token = _HANDLED.set(handled)
+    try:
+        yield
+    finally:
+        _HANDLED.reset(token)
+
+
+def current() -> dict[str, str | int]:
+    """The fields of the handling that goes on here; none outside of one."""
+    handled = _HANDLED.get()
+    return {} if handled is None else handled.fields()
