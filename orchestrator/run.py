@@ -25,6 +25,7 @@ from orchestrator.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from orchestrator.client import Client
+    from orchestrator.messaging.acls import Readers
     from orchestrator.participant import Participant
 
 RelayMode = Literal["cdc", "polling", "external"]
@@ -107,6 +108,7 @@ def prepare(app: App, settings: Settings) -> None:
         topic_prefix=settings.topic_prefix,
         topics=topics_of(app, settings.topic_prefix),
         kafka_bootstrap_servers=settings.kafka_bootstrap_servers,
+        kafka_login=settings.kafka_login(),
     )
 
 
@@ -124,6 +126,22 @@ def topics_of(app: App | None, prefix: str) -> dict[str, int]:
     for participant in app.participants if app else ():
         needed.setdefault(topics.commands(participant.name), PARTITIONS_DEFAULT)
     return needed
+
+
+def readers_of(app: App | None, prefix: str) -> "Readers":
+    """The topics of what is imported, and who reads which: what a participant of the app handles, else its commands."""
+    from orchestrator.contracts import Command, messages
+    from orchestrator.messaging.acls import Readers
+    from orchestrator.messaging.topics import Topics
+    from orchestrator.participant.service import Service
+
+    topics = Topics(prefix)
+    commanded = {cls.__service__ for cls in messages().values() if issubclass(cls, Command)}
+    services = {name: frozenset({topics.commands(name)}) for name in commanded}
+    for participant in app.participants if app else ():
+        service = Service(participant, topics)
+        services[participant.name] = service.event_topics | {service.command_topic}
+    return Readers(topics, frozenset(topics_of(app, prefix)), services)
 
 
 def ensure_database(url: str) -> None:
@@ -221,18 +239,31 @@ async def _participants(participants: "Iterable[Participant[Any]]", settings: Se
     from orchestrator.participant.runner import Runner
 
     used = _ParticipantSettings(
-        settings.database_url.get_secret_value(), settings.for_kafka().kafka_bootstrap_servers, settings.topic_prefix
+        settings.database_url.get_secret_value(),
+        settings.for_kafka().kafka_bootstrap_servers,
+        settings.topic_prefix,
     )
-    async with asyncio.TaskGroup() as parts:
-        for participant in participants:
-            parts.create_task(Runner(participant, used, schemas_dir=settings.schemas_dir).run(stop))
+    login = settings.kafka_login()
+    try:
+        async with asyncio.TaskGroup() as parts:
+            for participant in participants:
+                runner = Runner(participant, used, schemas_dir=settings.schemas_dir, kafka_login=login)
+                parts.create_task(runner.run(stop))
+    except BaseExceptionGroup as group:
+        # What one of them can't begin with (a missing topic, a missing right) is an answer to whoever started it.
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None
+        raise
 
 
 async def _relay(database_urls: Sequence[str], settings: Settings, mode: RelayMode, stop: asyncio.Event) -> None:
     from outbox_relay import Relay, Relays
 
-    kafka = settings.for_kafka().kafka_bootstrap_servers
-    await Relays([Relay(database_url=url, kafka_bootstrap_servers=kafka, mode=mode) for url in database_urls]).run(stop)
+    kafka, login = settings.for_kafka().kafka_bootstrap_servers, settings.kafka_login()
+    relays = [
+        Relay(database_url=url, kafka_bootstrap_servers=kafka, mode=mode, kafka_config=login) for url in database_urls
+    ]
+    await Relays(relays).run(stop)
 
 
 async def _until_signal(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
