@@ -75,7 +75,7 @@ def kafka_facts(settings: Settings, topics: list[str]) -> Kafka | None:
     if not where:
         return None
     try:
-        admin = Admin(where)
+        admin = Admin(where, settings.kafka_login())
         broker = admin.broker_settings()
         return Kafka(
             where=where,

@@ -26,6 +26,7 @@ from orchestrator.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from orchestrator.client import Client
+    from orchestrator.messaging.acls import Readers
     from orchestrator.participant import Participant
 
 RelayMode = Literal["cdc", "polling", "external"]
@@ -120,6 +121,7 @@ def prepare(app: App, settings: Settings) -> None:
         topic_prefix=settings.topic_prefix,
         topics=topics_of(app, settings.topic_prefix),
         kafka_bootstrap_servers=settings.kafka_bootstrap_servers,
+        kafka_login=settings.kafka_login(),
     )
 
 
@@ -137,6 +139,22 @@ def topics_of(app: App | None, prefix: str) -> dict[str, int]:
     for participant in app.participants if app else ():
         needed.setdefault(topics.commands(participant.name), PARTITIONS_DEFAULT)
     return needed
+
+
+def readers_of(app: App | None, prefix: str) -> "Readers":
+    """The topics of what is imported, and who reads which: what a participant of the app handles, else its commands."""
+    from orchestrator.contracts import Command, messages
+    from orchestrator.messaging.acls import Readers
+    from orchestrator.messaging.topics import Topics
+    from orchestrator.participant.service import Service
+
+    topics = Topics(prefix)
+    commanded = {cls.__service__ for cls in messages().values() if issubclass(cls, Command)}
+    services = {name: frozenset({topics.commands(name)}) for name in commanded}
+    for participant in app.participants if app else ():
+        service = Service(participant, topics)
+        services[participant.name] = service.event_topics | {service.command_topic}
+    return Readers(topics, frozenset(topics_of(app, prefix)), services)
 
 
 def ensure_database(url: str) -> None:
@@ -244,13 +262,25 @@ async def _participants(
     from orchestrator.participant.runner import Runner
 
     used = _ParticipantSettings(
-        settings.database_url.get_secret_value(), settings.for_kafka().kafka_bootstrap_servers, settings.topic_prefix
+        settings.database_url.get_secret_value(),
+        settings.for_kafka().kafka_bootstrap_servers,
+        settings.topic_prefix,
     )
-    runners = [Runner(participant, used, schemas_dir=settings.schemas_dir) for participant in participants]
-    monitor.watch_participants(runners)
-    async with asyncio.TaskGroup() as parts:
-        for runner in runners:
-            parts.create_task(runner.run(stop))
+    login = settings.kafka_login()
+    try:
+        runners = [
+            Runner(participant, used, schemas_dir=settings.schemas_dir, kafka_login=login)
+            for participant in participants
+        ]
+        monitor.watch_participants(runners)
+        async with asyncio.TaskGroup() as parts:
+            for runner in runners:
+                parts.create_task(runner.run(stop))
+    except BaseExceptionGroup as group:
+        # What one of them can't begin with (a missing topic, a missing right) is an answer to whoever started it.
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None
+        raise
 
 
 async def _relay(
@@ -258,10 +288,11 @@ async def _relay(
 ) -> None:
     from outbox_relay import Relay, Relays
 
-    kafka = settings.for_kafka().kafka_bootstrap_servers
+    kafka, login = settings.for_kafka().kafka_bootstrap_servers, settings.kafka_login()
     kept_s = settings.outbox_sent_kept_s
     relays = [
-        Relay(database_url=url, kafka_bootstrap_servers=kafka, mode=mode, sent_kept_s=kept_s) for url in database_urls
+        Relay(database_url=url, kafka_bootstrap_servers=kafka, mode=mode, kafka_config=login, sent_kept_s=kept_s)
+        for url in database_urls
     ]
     monitor.watch_relays(list(zip(relays, database_urls, strict=True)))
     await Relays(relays).run(stop)

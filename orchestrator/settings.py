@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from orchestrator import limits
 from orchestrator.errors import DependencyError
+from orchestrator.kafka_config import read_kafka_config
 
 LOCAL_DATABASE = "amends"
 """The database of `amends dev` and the CLI on the local stack, whose URL in var/stack.json is the administrator's."""
@@ -40,6 +41,11 @@ class Settings(BaseSettings):
         validation_alias="KAFKA_BOOTSTRAP_SERVERS",
         description="host:port, several separated by commas. Needed by every process but a client, which never talks "
         "to Kafka.",
+    )
+    kafka_config: Path | None = Field(
+        default=None,
+        description="A file of NAME=VALUE lines by which every process logs in to Kafka: librdkafka's "
+        "`security.protocol`, `sasl.*`, `ssl.*`. Read when the process starts, and never printed. Unset: plaintext.",
     )
     schema_registry_url: SecretStr | None = Field(
         default=None,
@@ -126,10 +132,14 @@ class Settings(BaseSettings):
         """SQLAlchemy's `postgresql+psycopg://` names a driver; libpq, which reads it here, knows none."""
         return re.sub(r"^(postgres(?:ql)?)\+\w+://", r"\1://", value) if isinstance(value, str) else value
 
-    @field_validator("schema_registry_url", "schema_cache_dir", mode="before")
+    @field_validator("kafka_config", "schema_registry_url", "schema_cache_dir", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value
+
+    def kafka_login(self) -> Mapping[str, str]:
+        """The properties for librdkafka out of the file `kafka_config`. They hold passwords: print none."""
+        return read_kafka_config(self.kafka_config)
 
     def for_kafka(self) -> "Settings":
         """These settings, for a process that needs Kafka. Raises DependencyError when nobody says where it is."""

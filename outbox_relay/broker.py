@@ -12,9 +12,13 @@ ANSWER_S = 5.0
 
 
 class Broker:
-    """Asks; blocks up to ANSWER_S. Raises KafkaException when there is no answer."""
+    """Asks; blocks up to ANSWER_S. Raises KafkaException when there is no answer.
+
+    `forbidden`: topics, of those that were asked about last, of which our login may know nothing.
+    """
 
     def __init__(self, bootstrap_servers: str, client_id: str, config: Mapping[str, str] | None = None) -> None:
+        self.forbidden: frozenset[str] = frozenset()
         self._admin = AdminClient(
             {
                 "bootstrap.servers": bootstrap_servers,
@@ -28,9 +32,10 @@ class Broker:
         )
 
     def describe(self, names: Collection[str]) -> dict[str, Topic]:
-        """The topics that exist, by name; a name that is missing here does not exist."""
+        """The topics that exist, by name; a name that is missing here does not exist, or is forbidden."""
         if not names:
             return {}
+        forbidden: set[str] = set()
         asked = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=ANSWER_S)
         found: dict[str, Topic] = {}
         for name, future in asked.items():
@@ -39,6 +44,9 @@ class Broker:
             if error is None:
                 described = future.result()
                 found[name] = Topic(name, len(described.partitions), str(described.topic_id))
+            elif error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                forbidden.add(name)  # and what may be known of the others counts
             elif error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise KafkaException(*error.args)
+        self.forbidden = frozenset(forbidden)
         return found

@@ -78,6 +78,12 @@ class House(threading.Thread):
             self._due["topics"] = 0.0
             self._wake.set()
 
+    def why_missing(self, topic: str) -> str:
+        """What Kafka says of a topic that is not there for us."""
+        if topic in self._broker.forbidden:
+            return "our login may not write to it (topic authorization failed)"
+        return "Kafka says that there is no such topic"
+
     def run(self) -> None:
         """Go on over whatever fails: the next round tries again."""
         pause_s = KEEP_HOUSE_S
@@ -161,9 +167,10 @@ class House(threading.Thread):
     def _tell_missing(self, missing: frozenset[str]) -> None:
         for name in missing - self.missing:
             log.warning(
-                "%s: topic %s is in amends.topics but not in Kafka; its rows go to amends.outbox_dead until it is made",
+                "%s: topic %s is in amends.topics, but %s; its rows go to amends.outbox_dead until that has changed",
                 self.name,
                 name,
+                self.why_missing(name),
             )
         self.missing = missing
         self.report["topics_missing"] = sorted(missing)

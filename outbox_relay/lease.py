@@ -39,11 +39,13 @@ log = logging.getLogger("outbox_relay")
 
 # Advisory locks are per database; these two numbers are "amends" and "relay" in spirit only.
 TRY_LOCK: LiteralString = "SELECT pg_try_advisory_lock(1634559342, 1)"
-# May its process live? A session of it is there still, or they all ended because Postgres was restarted.
+# May its process live? A session of it is there still, or they all ended because Postgres was restarted. When a session
+# of somebody else's login began is hidden from us: as long as its pid is there, so may its process be.
 READ: LiteralString = """
     SELECT epoch, beat, name, holder::text, l.beat_at < pg_postmaster_start_time() OR EXISTS (
         SELECT FROM jsonb_to_recordset(l.backends) AS b(pid int, start text)
-        JOIN pg_stat_activity a ON a.pid = b.pid AND extract(epoch FROM a.backend_start)::text = b.start
+        JOIN pg_stat_activity a ON a.pid = b.pid
+            AND (extract(epoch FROM a.backend_start)::text = b.start OR a.backend_start IS NULL)
     )
     FROM amends.relay_lease l
 """

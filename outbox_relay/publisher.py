@@ -22,7 +22,7 @@ REPORTS_POLLS_MAX = 5
 REPORTS_POLL_S = 0.01
 
 # again: everything is read again and sent again. key, topic: it never will be taken; park its key, or its topic.
-# missing: the topic is not there; park it until it is.
+# missing: the topic is not there, or our login may know nothing of it; park it until that has changed.
 Verdict: TypeAlias = Literal["again", "key", "topic", "missing"]
 
 _NEVER: dict[int, Verdict] = {

@@ -192,7 +192,7 @@ class Sender:
                 return
             try:
                 if row.topic in self._house.missing:
-                    raise Refused("missing", "Kafka says that there is no such topic")
+                    raise Refused("missing", self._house.why_missing(row.topic))
                 self._publisher.send(row)
             except QueueFull:
                 return

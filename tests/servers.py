@@ -21,6 +21,7 @@ from psycopg import sql
 
 from orchestrator.local.background import down, up_in_background
 from orchestrator.local.stack import Stack
+from tests import roles
 from tests.deadlines import eventually
 
 RUN_VARIABLE = "AMENDS_TEST_RUN"
@@ -45,6 +46,7 @@ def end_run() -> None:
         down(folder / "stack")
     elif (url := os.environ.get("DATABASE_URL")) and (folder / "lock").exists():
         drop_databases(url, f"t_{run_name()}_%")
+        roles.drop_roles(url)
     shutil.rmtree(folder, ignore_errors=True)
     del os.environ[RUN_VARIABLE]
 

@@ -167,6 +167,7 @@ def _session() -> "Iterator[Session]":
     """Raises DependencyError where there is no outbox, or no database."""
     import psycopg
 
+    from orchestrator.client.pools import refused
     from orchestrator.errors import DependencyError
     from orchestrator.settings import without_password
     from outbox_relay.postgres import connect
@@ -177,5 +178,7 @@ def _session() -> "Iterator[Session]":
             yield session
     except psycopg.errors.UndefinedTable as error:
         raise DependencyError(f"{without_password(url)} has no outbox: run `amends migrate`") from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise DependencyError(refused(without_password(url), error)) from error
     except psycopg.OperationalError as error:
         raise DependencyError(f"{without_password(url)}: {str(error).strip()}. See: amends doctor") from error

@@ -157,6 +157,11 @@ def run_joined_sync(connection: Any, steps: Steps[T], answers: Answers) -> T:
         return value
 
 
+def refused(where: str, error: psycopg.Error) -> str:
+    """A login that lacks a right."""
+    return f"{where}: {error.diag.message_primary}. docs/operations/roles.md says which role may do this"
+
+
 def explained(error: psycopg.Error, settings: Settings) -> AmendsError | None:
     """What an error of a connection of ours means for somebody who did not write our SQL; None: it is no such error."""
     where = without_password(settings.database_url.get_secret_value())
@@ -170,4 +175,6 @@ def explained(error: psycopg.Error, settings: Settings) -> AmendsError | None:
             return DependencyError(
                 f"{where} has no tables of an orchestrator ({error.diag.message_primary}): run `amends migrate`"
             )
+        case psycopg.errors.InsufficientPrivilege():
+            return DependencyError(refused(where, error))
     return None

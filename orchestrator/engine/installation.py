@@ -63,9 +63,14 @@ def connect(url: str, application_name: str) -> psycopg.Connection[Any]:
 
 
 def read_installation(connection: psycopg.Connection[Any]) -> Installation:
-    """Raises DependencyError when this database was never migrated."""
+    """Raises DependencyError when this database was never migrated, or this login is no orchestrator's."""
     try:
         row = connection.execute(_READ).fetchone()
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise DependencyError(
+            f"{connection.info.user} at database {connection.info.dbname!r}: {error.diag.message_primary}. "
+            "An orchestrator logs in under the role `worker`: docs/operations/roles.md"
+        ) from error
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         row = None
     if row is None:

@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from orchestrator import limits
@@ -61,9 +61,10 @@ class Intake:
         client_id: str,
         *,
         wake: Callable[[], None],
+        login: Mapping[str, str] | None = None,
     ) -> None:
         self._topic, self._wake = topic, wake
-        self._bootstrap, self._client_id = bootstrap, client_id
+        self._bootstrap, self._client_id, self._login = bootstrap, client_id, login
         self._orders: queue.SimpleQueue[Callable[[ShardConsumer], None]] = queue.SimpleQueue()
         self._arrived: deque[Arrived] = deque()
         self._news: deque[OutOfRange] = deque()
@@ -151,7 +152,7 @@ class Intake:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            consumer = ShardConsumer(self._bootstrap, self._client_id)
+            consumer = ShardConsumer(self._bootstrap, self._client_id, self._login)
             self._topic_id = None
             try:
                 self._read(consumer)

@@ -24,7 +24,7 @@ CLAIM_AGAIN_S = 0.2
 
 _END_OTHER_SELVES: LiteralString = """
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-    WHERE application_name = current_setting('application_name') AND pid <> pg_backend_pid()
+    WHERE application_name = current_setting('application_name') AND usename = current_user AND pid <> pg_backend_pid()
 """
 
 

@@ -4,24 +4,19 @@ Its first statement claims the key; the user's statements, the result and the ke
 same step (a zombie, a takeover, a COMMIT without an answer) finds the key and takes the stored result instead.
 """
 
+import importlib.resources
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any, LiteralString
 
 import psycopg
-from psycopg import sql
 
 from orchestrator.core.entries import Json
 from orchestrator.failpoints import failpoint
 
-_CREATE: LiteralString = """
-    CREATE SCHEMA IF NOT EXISTS amends;
-    CREATE TABLE IF NOT EXISTS amends.step_result (
-        operation_key text PRIMARY KEY,
-        result text,
-        ended_at timestamptz NOT NULL DEFAULT clock_timestamp()
-    )
-"""
+_CREATE = "CREATE SCHEMA IF NOT EXISTS amends;" + (
+    importlib.resources.files("orchestrator.engine").joinpath("sql", "step_result.sql").read_text("utf-8")
+)
 _CLAIM: LiteralString = """
     INSERT INTO amends.step_result (operation_key) VALUES (%s) ON CONFLICT (operation_key) DO NOTHING
 """
@@ -76,7 +71,7 @@ async def run_async(url: str, key: str, work: Callable[[psycopg.AsyncConnection[
     try:
         row = await (await connection.execute("SELECT to_regclass('amends.step_result')")).fetchone()
         if row is None or row[0] is None:
-            await connection.execute(sql.SQL(_CREATE))
+            await connection.execute(_CREATE.encode())
         async with connection.transaction():
             if (await connection.execute(_CLAIM, (key,))).rowcount == 0:
                 stored = await (await connection.execute(_STORED, (key,))).fetchone()
@@ -93,4 +88,4 @@ async def run_async(url: str, key: str, work: Callable[[psycopg.AsyncConnection[
 def _ensure_table(connection: psycopg.Connection[Any]) -> None:
     row = connection.execute("SELECT to_regclass('amends.step_result')").fetchone()
     if row is None or row[0] is None:
-        connection.execute(sql.SQL(_CREATE))
+        connection.execute(_CREATE.encode())

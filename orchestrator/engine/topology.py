@@ -1,6 +1,6 @@
 """Which topics there are, for a process that writes rows: partition counts from Postgres, the topic's id from Kafka."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, LiteralString, TypeVar
 
 import psycopg
@@ -18,10 +18,16 @@ _PARTITIONS: LiteralString = "SELECT topic, partitions FROM amends.topics"
 class Topology:
     """Counts are read once, and again when a topic is missing: a new service may have come since."""
 
-    def __init__(self, bootstrap: str, prefix: str, connect: Callable[[], psycopg.Connection[Any]]) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        prefix: str,
+        connect: Callable[[], psycopg.Connection[Any]],
+        login: Mapping[str, str] | None = None,
+    ) -> None:
         self.topics = Topics(prefix)
-        self._bootstrap, self._connect = bootstrap, connect
-        self._admin = Admin(bootstrap)
+        self._bootstrap, self._login, self._connect = bootstrap, login, connect
+        self._admin = Admin(bootstrap, login)
         self._partitions: dict[str, int] = {}
         self._sagas_topic_id: str | None = None
 
@@ -62,5 +68,5 @@ class Topology:
         try:
             return ask(self._admin)
         except DependencyError:
-            self._admin = Admin(self._bootstrap)
+            self._admin = Admin(self._bootstrap, self._login)
             raise

@@ -126,11 +126,12 @@ class Worker:
         return installation
 
     def _begin(self, installation: Installation) -> None:
-        now_us = self._clock.now_us
+        now_us, login = self._clock.now_us, self._settings.kafka_login()
         self._topology = Topology(
             self._settings.kafka_bootstrap_servers,
             self._settings.topic_prefix,
             lambda: connect(self._url, f"amends-topics-{self._id}"),
+            login,
         )
         self._outbound = Outbound(
             self._topology.topics, self._topology.partitions, installation.shards, installation.nonce_secret, now_us
@@ -144,6 +145,7 @@ class Worker:
             installation.topic,
             f"amends-{self._name}",
             wake=self._bell.set,
+            login=login,
         )
         self._announcer = Announcer(lambda: connect(self._url, f"amends-announcer-{self._id}"))
         self._ends_watch = Ends(self._topology, wake=self._bell.set, now_us=now_us)

@@ -27,12 +27,13 @@ _BEAT: LiteralString = """
 """
 _FORGET: LiteralString = "DELETE FROM amends.workers WHERE worker = %s"
 _FORGET_OLD: LiteralString = "DELETE FROM amends.workers WHERE beat_at < clock_timestamp() - interval '1 hour'"
+# When a session of somebody else's login began is hidden from us: as long as its pid is there, so may its process be.
 _LOOK: LiteralString = """
     SELECT w.worker, w.cycle, w.draining,
         EXISTS (
             SELECT FROM jsonb_array_elements(w.backends) AS b(entry)
-            JOIN pg_stat_activity a
-                ON a.pid = (b.entry ->> 0)::int AND a.backend_start::text = b.entry ->> 1
+            JOIN pg_stat_activity a ON a.pid = (b.entry ->> 0)::int
+                AND (a.backend_start::text = b.entry ->> 1 OR a.backend_start IS NULL)
         )
     FROM amends.workers w
 """

@@ -152,20 +152,23 @@ def find_broker(folder: Path, progress: Progress, stopped: Event | None = None) 
     return Broker(folder.absolute(), find_jre(), tuple(jars), cache_dir())
 
 
-def prepare(broker: Broker, port: int, controller_port: int) -> None:
-    """Write the configuration; format the data directory unless it was formatted before."""
+def prepare(broker: Broker, port: int, controller_port: int, more: str = "") -> None:
+    """Write the configuration; format the data directory unless it was formatted before. Of two lines the last counts,
+    so `more` adds to ours or takes their place.
+    """
     broker.folder.mkdir(parents=True, exist_ok=True)
-    text = PROPERTIES.format(port=port, controller_port=controller_port, data=broker.data)
+    text = PROPERTIES.format(port=port, controller_port=controller_port, data=broker.data) + more
     broker.properties.write_text(text)
     if (broker.data / "meta.properties").exists():
         return
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "x")
     options = ("--cluster-id", cluster_id, "--config", str(broker.properties), "--ignore-formatted")
-    command = broker.java(_cache_flag(broker), "kafka.tools.StorageTool", "format", *options)
+    command = broker.java(aot_flag(broker), "kafka.tools.StorageTool", "format", *options)
     subprocess.run(command, check=True)
 
 
-def _cache_flag(broker: Broker) -> str:
+def aot_flag(broker: Broker) -> str:
+    """The JVM's flag for its start-up cache, if there is one."""
     return f"-XX:AOTCache={broker.startup_cache}" if broker.startup_cache.exists() else "-Xshare:auto"
 
 
@@ -173,7 +176,7 @@ def become_broker(broker: Broker) -> None:
     """Replace this process by the broker; does not return."""
     broker.new_startup_cache.unlink(missing_ok=True)
     recording = f"-XX:AOTCacheOutput={broker.new_startup_cache}"
-    flag = _cache_flag(broker) if broker.startup_cache.exists() else recording
+    flag = aot_flag(broker) if broker.startup_cache.exists() else recording
     command = broker.java(flag, "kafka.Kafka", str(broker.properties))
     os.chdir(broker.folder)  # A crash report of the JVM goes there.
     die_with_parent(signal.SIGTERM)

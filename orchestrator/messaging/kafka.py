@@ -6,7 +6,7 @@ reports about a partition or a topic is raised as a DependencyError that says wh
 broker that is away for a while) is logged and waited for.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from operator import methodcaller
 from typing import Any
 
@@ -36,6 +36,9 @@ _CONSUMER: dict[str, Any] = CONNECTION | {
     "fetch.wait.max.ms": 100,
 }
 
+# The client looks for the coordinator of the group whose name it wants, and may not be allowed to: it is in no group.
+_NO_GROUP = frozenset({KafkaError.GROUP_AUTHORIZATION_FAILED})
+
 # The client's C code breaks on a header whose name is not UTF-8: it returns a list with a hole and sets an exception.
 # Anybody may send one. A call from Python is not checked for that once the interpreter has specialized it, and then the
 # process crashes at the hole; a call from C always is, and raises SystemError.
@@ -45,10 +48,10 @@ _headers_of = methodcaller("headers")
 class ShardConsumer:
     """Reads the partitions it is told to, from the offsets it is told: Postgres knows both. It is in no group."""
 
-    def __init__(self, bootstrap: str, client_id: str) -> None:
+    def __init__(self, bootstrap: str, client_id: str, login: Mapping[str, str] | None = None) -> None:
         # librdkafka wants the name of a group; it is never joined, and nothing is committed to it.
         self._consumer = opened_consumer(
-            bootstrap, client_id, {"group.id": f"{client_id}-unused", "auto.offset.reset": "error"}
+            bootstrap, client_id, {"group.id": f"{client_id}-unused", "auto.offset.reset": "error"}, login
         )
         self._topic = ""
         self._to_raise: DependencyError | None = None
@@ -75,7 +78,7 @@ class ShardConsumer:
         if (held := self._to_raise) is not None:
             self._to_raise = None
             raise held
-        read, error = poll_messages(self._consumer, messages_max, timeout_s)
+        read, error = poll_messages(self._consumer, messages_max, timeout_s, ignored=_NO_GROUP)
         if error is not None and not read:
             raise error
         self._to_raise = error
@@ -91,13 +94,16 @@ class ShardConsumer:
         self._consumer.close()
 
 
-def opened_consumer(bootstrap: str, client_id: str, config: dict[str, Any]) -> Consumer:
+def opened_consumer(
+    bootstrap: str, client_id: str, config: dict[str, Any], login: Mapping[str, str] | None = None
+) -> Consumer:
     """A client with the settings that all of ours have, and these."""
-    return Consumer(_CONSUMER | {"bootstrap.servers": bootstrap, "client.id": client_id} | config, logger=LOG)
+    where = {"bootstrap.servers": bootstrap, "client.id": client_id, **(login or {})}
+    return Consumer(_CONSUMER | where | config, logger=LOG)
 
 
 def poll_messages(
-    consumer: Consumer, messages_max: int, timeout_s: float
+    consumer: Consumer, messages_max: int, timeout_s: float, *, ignored: Container[int] = ()
 ) -> tuple[list[Envelope | Unreadable], DependencyError | None]:
     """`consume(n, t)` would wait for n messages, so one is polled and the rest is taken as it is."""
     first = consumer.poll(timeout_s)
@@ -109,7 +115,7 @@ def poll_messages(
     for message in (first, *rest):
         if (reason := message.error()) is None:
             read.append(_read(message))
-        else:
+        elif reason.code() not in ignored:
             error = error or _poll_error(reason, message.topic() or "", message.partition())
     return read, error
 

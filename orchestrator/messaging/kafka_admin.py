@@ -1,20 +1,27 @@
 """Topics: make, describe, delete; and what the brokers are set to. Every call BLOCKS, CALL_TIMEOUT_S at most."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no __all__
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
     AdminClient,
     ConfigResource,
     NewTopic,
     OffsetSpec,
+    ResourcePatternType,
+    ResourceType,
     TopicDescription,
 )
 
 from orchestrator.errors import DependencyError
-from orchestrator.messaging.kafka_errors import MISSING, Mapped, dependency_error, reason_of
+from orchestrator.messaging.acls import Acl
+from orchestrator.messaging.kafka_errors import MISSING, Mapped, NoAuthorizer, dependency_error, reason_of
 from outbox_relay.kafka_log import sparing_logger
 
 CALL_TIMEOUT_S = 10.0
@@ -27,13 +34,18 @@ LOG = sparing_logger("amends.kafka")
 
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
+_ANY: Any = None  # a filter's "whatever"; the client's annotations want a str
+_EVERY_ACL = AclBindingFilter(
+    ResourceType.ANY, _ANY, ResourcePatternType.LITERAL, _ANY, _ANY, AclOperation.ANY, AclPermissionType.ALLOW
+)
+
 
 class Admin:
     """What may be asked of the cluster, and done to its topics."""
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, bootstrap: str, login: Mapping[str, str] | None = None) -> None:
         self._bootstrap = bootstrap
-        self._client = AdminClient(CONNECTION | {"bootstrap.servers": bootstrap}, logger=LOG)
+        self._client = AdminClient(CONNECTION | {"bootstrap.servers": bootstrap} | dict(login or {}), logger=LOG)
 
     def ensure_topics(self, topics: Mapping[str, int]) -> None:
         """Make what is missing, with so many partitions, and wait until all have leaders. Raises DependencyError."""
@@ -72,6 +84,20 @@ class Admin:
         for topic, future in self._client.delete_topics(existing, request_timeout=CALL_TIMEOUT_S).items():
             self._result(future, f"deleting topic {topic}", *MISSING)
         self._wait_for("be gone", lambda: not self._described(existing))
+
+    def allow(self, acls: Sequence[Acl]) -> list[Acl] | None:
+        """Add those that are missing, and return them; None: the brokers have no authorizer, and enforce nothing."""
+        bindings = {_binding(acl): acl for acl in acls}
+        try:
+            asked = self._client.describe_acls(_EVERY_ACL, request_timeout=CALL_TIMEOUT_S)
+            there = set(self._result(asked, "reading the ACLs"))
+            missing = [binding for binding in bindings if binding not in there]
+            made = self._client.create_acls(missing, request_timeout=CALL_TIMEOUT_S) if missing else {}
+            for binding, future in made.items():
+                self._result(future, f"allowing {bindings[binding]}")
+        except NoAuthorizer:
+            return None
+        return [bindings[binding] for binding in missing]
 
     def broker_settings(self) -> dict[str, str]:
         """The settings of one broker, for `amends doctor`. Raises DependencyError, also where they may not be read."""
@@ -130,3 +156,15 @@ class Admin:
         if reason_of(error).code() in allowed:
             return None
         raise dependency_error(reason_of(error), f"{what} at {self._bootstrap}")
+
+
+def _binding(acl: Acl) -> AclBinding:
+    return AclBinding(
+        ResourceType[acl.resource],
+        acl.name,
+        ResourcePatternType.LITERAL,
+        acl.principal,
+        "*",
+        AclOperation[acl.operation],
+        AclPermissionType.ALLOW,
+    )

@@ -47,6 +47,10 @@ class SessionTooShort(DependencyError):
     """The broker's group.min.session.timeout.ms is above ours."""
 
 
+class NoAuthorizer(DependencyError):
+    """The brokers have no authorizer: there are no ACLs, and everybody may do everything."""
+
+
 class Mapped:
     """Raises what the client raises as a DependencyError."""
 
@@ -70,8 +74,10 @@ def reason_of(error: KafkaException) -> KafkaError:
 def dependency_error(reason: KafkaError, what: str, topic: str = "") -> DependencyError:
     if reason.code() in MISSING and topic:
         return TopicMissing(topic)
+    if reason.code() == KafkaError.SECURITY_DISABLED:
+        return NoAuthorizer(f"{what}: {reason}")
     if reason.code() in DENIED:
-        return DependencyError(f"{what}: {reason}: docs/operating.md lists the ACLs of each role")
+        return DependencyError(f"{what}: {reason}: docs/operations/roles.md lists the ACLs of each role")
     if reason.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN):
         return DependencyError(f"{what}: no broker answers ({reason.name()}): is KAFKA_BOOTSTRAP_SERVERS right?")
     return DependencyError(f"{what}: {reason}")

@@ -29,7 +29,13 @@ class GroupConsumer:
     """
 
     def __init__(
-        self, bootstrap: str, group: str, client_id: str, *, session_timeout_ms: int = SESSION_TIMEOUT_MS
+        self,
+        bootstrap: str,
+        group: str,
+        client_id: str,
+        *,
+        session_timeout_ms: int = SESSION_TIMEOUT_MS,
+        login: Mapping[str, str] | None = None,
     ) -> None:
         self._bootstrap, self._group, self._client_id = bootstrap, group, client_id
         self._topics: Sequence[str] = ()
@@ -37,7 +43,8 @@ class GroupConsumer:
         self._to_raise: DependencyError | None = None
         self._topic_ids: dict[str, str] = {}  # of the topics that this client began with
         self._made_again = False
-        self._admin = Admin(bootstrap)
+        self._login = login
+        self._admin = Admin(bootstrap, login)
         self._looks = ThreadPoolExecutor(1, thread_name_prefix=f"topics of {group}")
         self._look: Future[dict[str, str]] | None = None
         self._next_look_s = 0.0  # monotonic
@@ -121,6 +128,7 @@ class GroupConsumer:
                 "max.poll.interval.ms": MAX_POLL_INTERVAL_MS,
                 "on_commit": self._kept,
             },
+            self._login,
         )
 
     def _join_with_longer_session(self) -> None:

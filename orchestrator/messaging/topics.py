@@ -45,6 +45,10 @@ class Topics:
         """Where the participant `service` reads its commands."""
         return self._full(f"{service}.commands")
 
+    def group(self, service: str) -> str:
+        """The consumer group of the participant `service`."""
+        return self.prefix + service
+
     def events(self, topic: str) -> str:
         """The full name of `class …(Event, topic="orders", …)`."""
         return self._full(topic)

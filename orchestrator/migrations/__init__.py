@@ -11,9 +11,9 @@ may be applied by hand (`amends migrate --sql` prints it). Your own Alembic, if 
 """
 
 from orchestrator.migrations.migrate import ALL_PARTS as ALL_PARTS
-from orchestrator.migrations.migrate import Part as Part
 from orchestrator.migrations.migrate import migrate as migrate
 from orchestrator.migrations.migrate import migration_sql as migration_sql
 from orchestrator.migrations.migrate import missing_revisions as missing_revisions
+from orchestrator.migrations.roles import Part as Part
 
 __all__ = ["ALL_PARTS", "Part", "migrate", "migration_sql", "missing_revisions"]

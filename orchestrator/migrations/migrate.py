@@ -6,7 +6,7 @@ All in one transaction under an advisory lock: two processes that start at once 
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import psycopg
 from alembic.config import Config
@@ -14,16 +14,17 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.pool import NullPool
 
 from orchestrator.errors import DependencyError
 from orchestrator.messaging.topics import Topics, ensure_topics
 from orchestrator.migrations.fill import fill_installation
+from orchestrator.migrations.grants import grant_roles, left_to_do, roles_sql
 from orchestrator.migrations.revisions import SCHEMA
+from orchestrator.migrations.roles import Part
 from outbox_relay import topics as topics_table
 from outbox_relay.topics import Topic
-
-Part = Literal["engine", "participant", "outbox"]
 
 ALL_PARTS: tuple[Part, ...] = get_args(Part)
 PARTITIONS_MAX = 10_000  # a typo must not ask Kafka for a million partitions
@@ -40,15 +41,18 @@ def migrate(
     topic_prefix: str = "",
     topics: Mapping[str, int] | None = None,
     kafka_bootstrap_servers: str = "",
-) -> None:
+    kafka_login: Mapping[str, str] | None = None,
+    role_prefix: str = "",
+) -> list[str]:
     """Migrate the `parts` of the database. Safe to repeat; nothing is changed in it if this raises.
 
     Migrate the orchestrator's database first: a service's learns from Kafka how many partitions `sagas` has. With the
     part `engine` it makes the secret of the nonces, the shard rows and the topic `sagas` with one partition a
     shard; `shards` None: as many as there are, 8 in a new database. `topics` (full names -> partitions) are those that
     can be written to from here, as `Topics.needed` lists them. With `kafka_bootstrap_servers` they are created in Kafka
-    where missing, and their real partition counts are registered; without, the given counts are believed.
-    Raises DependencyError.
+    where missing, and their real partition counts are registered; without, the given counts are believed;
+    `kafka_login` is how one logs in there. With a `role_prefix` the roles of `grants` are made and get their rights;
+    what a DBA must still do for them is returned. Raises DependencyError.
     """
     chosen = _checked(parts, shards, topics or {})
     engine = create_engine("postgresql+psycopg://", creator=lambda: _connect(database_url), poolclass=NullPool)
@@ -60,23 +64,38 @@ def migrate(
             sagas = Topics(topic_prefix).sagas
             if "engine" in chosen:
                 needed[sagas] = fill_installation(driver, shards, sagas)
-            elif (partitions := _partitions_in_kafka(sagas, kafka_bootstrap_servers)) is not None:
+            elif (partitions := _partitions_in_kafka(sagas, kafka_bootstrap_servers, kafka_login)) is not None:
                 needed[sagas] = partitions  # a service answers there, a client starts sagas there
             if needed:
-                found = _found_topics(needed, kafka_bootstrap_servers)
+                found = _found_topics(needed, kafka_bootstrap_servers, kafka_login)
                 driver.execute(topics_table.UPSERT, topics_table.upsert_params(found))
+            if not role_prefix:
+                return []
+            grant_roles(driver, role_prefix)
+            return left_to_do(driver, role_prefix)
+    except (ProgrammingError, psycopg.errors.InsufficientPrivilege) as error:
+        refused = error.orig if isinstance(error, ProgrammingError) else error
+        if not isinstance(refused, psycopg.errors.InsufficientPrivilege):
+            raise
+        raise DependencyError(
+            f"this login may not migrate: {refused.diag.message_primary}. Members of the role `owner` may, once the "
+            "database's administrator has done it for the first time: docs/operations/roles.md"
+        ) from error
     finally:
         engine.dispose()
 
 
-def migration_sql(parts: Iterable[Part] = ALL_PARTS) -> str:
-    """What `migrate` would execute in an empty database, as a script to read or to give to a DBA."""
+def migration_sql(parts: Iterable[Part] = ALL_PARTS, role_prefix: str = "") -> str:
+    """What `migrate` would execute in an empty database, as a script to read or to give to a DBA.
+
+    With a `role_prefix` what makes the roles comes after it, in a transaction that can be run again by itself.
+    """
     chosen = _checked(parts, None, {})
     out = io.StringIO()
     config = _config()
     config.output_buffer = out
     _run(config, chosen, as_sql=True)
-    return out.getvalue()
+    return out.getvalue() + (roles_sql(role_prefix, chosen) if role_prefix else "")
 
 
 def missing_revisions(found: Iterable[str]) -> tuple[str, ...]:
@@ -128,7 +147,9 @@ def _connect(database_url: str) -> psycopg.Connection:
 
 def _upgrade(connection: Connection, parts: Iterable[Part]) -> None:
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK_KEY})")
-    connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+    if connection.exec_driver_sql(f"SELECT to_regnamespace('{SCHEMA}')").scalar() is None:
+        # Not IF NOT EXISTS: that asks for the right to make schemas in this database even where there is one already.
+        connection.exec_driver_sql(f"CREATE SCHEMA {SCHEMA}")
     config = _config()
     config.attributes["connection"] = connection
     _run(config, parts, as_sql=False)
@@ -163,20 +184,22 @@ def _psycopg_connection(connection: Connection) -> "psycopg.Connection[tuple[obj
     return driver
 
 
-def _partitions_in_kafka(topic: str, kafka_bootstrap_servers: str) -> int | None:
+def _partitions_in_kafka(topic: str, kafka_bootstrap_servers: str, kafka_login: Mapping[str, str] | None) -> int | None:
     """None: nobody has made it, or nobody says where Kafka is."""
     if not kafka_bootstrap_servers:
         return None
     from orchestrator.messaging.kafka_admin import Admin
 
-    return Admin(kafka_bootstrap_servers).partitions([topic]).get(topic)
+    return Admin(kafka_bootstrap_servers, kafka_login).partitions([topic]).get(topic)
 
 
-def _found_topics(needed: Mapping[str, int], kafka_bootstrap_servers: str) -> dict[str, Topic]:
+def _found_topics(
+    needed: Mapping[str, int], kafka_bootstrap_servers: str, kafka_login: Mapping[str, str] | None
+) -> dict[str, Topic]:
     if not kafka_bootstrap_servers:
         return {topic: Topic(topic, partitions) for topic, partitions in needed.items()}
     # Imported here: `amends migrate` as a DBA runs it, without Kafka, needs no Kafka client.
     from orchestrator.messaging.kafka_admin import Admin
 
-    found = ensure_topics(Admin(kafka_bootstrap_servers), needed)
+    found = ensure_topics(Admin(kafka_bootstrap_servers, kafka_login), needed)
     return {topic: Topic(topic, partitions, topic_id) for topic, (partitions, topic_id) in found.items()}

@@ -67,8 +67,9 @@ class Monitor(AbstractContextManager["Monitor"]):
         from orchestrator.messaging.kafka_admin import Admin
         from orchestrator.monitoring.participants import KafkaProbe, ParticipantPart
 
-        kafka = self._settings.kafka_bootstrap_servers
-        probe = KafkaProbe(sorted({topic for runner in runners for topic in runner.topics}), lambda: Admin(kafka))
+        kafka, login = self._settings.kafka_bootstrap_servers, self._settings.kafka_login()
+        topics = sorted({topic for runner in runners for topic in runner.topics})
+        probe = KafkaProbe(topics, lambda: Admin(kafka, login))
         self._probes.append(probe)
         probe.start()
         for runner in runners:

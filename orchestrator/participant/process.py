@@ -5,7 +5,10 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import psycopg
+
 from orchestrator import limits
+from orchestrator.errors import DependencyError
 from orchestrator.messaging.envelope import Envelope, Unreadable
 from orchestrator.participant import inbox, inbox_events, scan
 from orchestrator.participant.batches import Batches
@@ -49,10 +52,16 @@ class Process:
         self._event_topics = service.event_topics
 
     async def prepare(self) -> None:
-        """The tables are there, and what they say is known."""
+        """The tables are there, and what they say is known. Raises DependencyError to a login without the rights."""
         name = self._service.name
-        await until_connected(lambda: self._service.topics.refresh(self._lanes["state"]), name)
-        await until_connected(self._breakers.declare, name)
+        try:
+            await until_connected(lambda: self._service.topics.refresh(self._lanes["state"]), name)
+            await until_connected(self._breakers.declare, name)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise DependencyError(
+                f"{name}: {error.diag.message_primary}. A participant logs in under the role `participant`: "
+                "docs/operations/roles.md"
+            ) from error
 
     def background(self) -> list[Any]:
         """Coroutines that run until they are cancelled."""

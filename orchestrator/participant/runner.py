@@ -6,7 +6,7 @@ lost group, a killed process or a server that restarts costs a repetition, never
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -47,9 +47,16 @@ class Settings(Protocol):
 class Runner:
     """`await Runner(participant, settings).run(stop)`."""
 
-    def __init__(self, participant: Participant[Any], settings: Settings, *, schemas_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        participant: Participant[Any],
+        settings: Settings,
+        *,
+        schemas_dir: Path | None = None,
+        kafka_login: Mapping[str, str] | None = None,
+    ) -> None:
         self._participant = participant
-        self._settings = settings
+        self._settings, self._kafka_login = settings, kafka_login
         self._service = Service(participant, TopicNames(settings.topic_prefix))
         if schemas_dir is not None:
             avro.use_schemas(schemas_dir)
@@ -65,7 +72,7 @@ class Runner:
         """
         self._participant.check()
         async with AsyncExitStack() as stack:
-            kafka = _KafkaThread(self._settings.kafka_bootstrap_servers, self._settings.topic_prefix, self._service)
+            kafka = _KafkaThread(self._settings, self._service, self._kafka_login)
             stack.push_async_callback(kafka.close)
             await kafka.check_topics()
             if self._participant.lifespan is not None:
@@ -141,9 +148,9 @@ async def _soon(pending: avro.SchemaPending) -> None:
 class _KafkaThread:
     """The blocking consumer on a thread of its own."""
 
-    def __init__(self, bootstrap: str, prefix: str, service: Service) -> None:
-        self._bootstrap = bootstrap
-        self._group = f"{prefix}{service.name}"
+    def __init__(self, settings: Settings, service: Service, login: Mapping[str, str] | None) -> None:
+        self._bootstrap, self._login = settings.kafka_bootstrap_servers, login
+        self._group = TopicNames(settings.topic_prefix).group(service.name)
         self._topics = sorted({service.command_topic, *service.event_topics})
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"kafka {service.name}")
         self._consumer: GroupConsumer | None = None
@@ -151,7 +158,7 @@ class _KafkaThread:
 
     async def check_topics(self) -> None:
         """Raise DependencyError for a topic that is missing."""
-        found = await self._in_thread(lambda: Admin(self._bootstrap).partitions(self._topics))
+        found = await self._in_thread(lambda: Admin(self._bootstrap, self._login).partitions(self._topics))
         if missing := sorted(set(self._topics) - found.keys()):
             raise DependencyError(
                 f"no topic {', '.join(missing)} at {self._bootstrap}: make it with `amends migrate`, and compare "
@@ -160,7 +167,7 @@ class _KafkaThread:
 
     async def subscribe(self) -> None:
         self._consumer = await self._in_thread(
-            lambda: GroupConsumer(self._bootstrap, self._group, f"amends-{self._group}")
+            lambda: GroupConsumer(self._bootstrap, self._group, f"amends-{self._group}", login=self._login)
         )
         await self._in_thread(lambda: self._open.subscribe(self._topics, lambda _places: None))
 

@@ -18,9 +18,13 @@ from outbox_relay import sent, table
 from outbox_relay.limits import SENT_KEPT_S
 from outbox_relay.postgres import connect
 from tests.integration.client.sagas import Settled, ended, journaled
+from tests.roles import as_role
 
 CALL = {"op": "call", "seq": 0, "name": "ReserveStock", "service": "stock", "body": {}}
 STARTED = {"in": "started", "at": 1_767_225_600_000_000, "input": {}}
+
+CLIENTS = ("start", "send")
+OWNERS = ("migrate",)
 
 Amends = Callable[..., tuple[int, str, str]]
 
@@ -29,20 +33,29 @@ Amends = Callable[..., tuple[int, str, str]]
 def amends(
     database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Amends:
-    """Run a command: (exit code, stdout, stderr)."""
-    monkeypatch.setenv("DATABASE_URL", database_url)
+    """Run a command under the role that it is for: (exit code, stdout, stderr)."""
     monkeypatch.setenv("AMENDS_SCHEMAS_DIR", str(tmp_path / "schemas"))
     monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)
     monkeypatch.setattr(verbs, "OUTCOME_WAIT_S", 0.1)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         CONTEXT.as_json = False
+        command = next((word for word in arguments if not word.startswith("-")), "")
+        monkeypatch.setenv("DATABASE_URL", login(database_url, command, *arguments[1:2]))
         with pytest.raises(SystemExit) as end:
             main(arguments)
         captured = capsys.readouterr()
         return int(end.value.code or 0), captured.out, captured.err
 
     return run
+
+
+def login(url: str, command: str, verb: str = "") -> str:
+    if command in OWNERS:
+        return url
+    if (command, verb) == ("outbox", "resend"):
+        return as_role(url, "relay")
+    return as_role(url, "client" if command in CLIENTS else "console")
 
 
 def ask(url: str, sql: str) -> list[tuple[Any, ...]]:
@@ -226,7 +239,7 @@ def test_doctor_looks_at_kafka(
 
 
 def test_migrate_makes_the_topics_of_what_is_imported(
-    make_database: Callable[[], str],
+    database_url: str,
     amends: Amends,
     monkeypatch: pytest.MonkeyPatch,
     kafka_bootstrap_servers: str,
@@ -237,8 +250,7 @@ def test_migrate_makes_the_topics_of_what_is_imported(
     class AskOfTestCli(Command[str], service="answers"):
         pass
 
-    url = make_database()
-    monkeypatch.setenv("DATABASE_URL", url)
+    url = database_url
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka_bootstrap_servers)
     monkeypatch.setenv("AMENDS_TOPIC_PREFIX", topic_prefix)
     with psycopg.connect(url, autocommit=True) as connection:

@@ -10,19 +10,26 @@ import psycopg
 import pytest
 
 from orchestrator.client import Client, SyncClient
-from orchestrator.errors import Failure, RequestError, SagaFailed, SagaNotFound, TimedOut
+from orchestrator.errors import DependencyError, Failure, RequestError, SagaFailed, SagaNotFound, TimedOut
 from orchestrator.messaging import avro
 from orchestrator.problems import problem_of
 from orchestrator.settings import Settings
 from tests.deadlines import eventually
 from tests.integration.client.fake_type import checkout, dispatch
 from tests.integration.client.sagas import Order, Receipt, Settled, ended, journaled
+from tests.roles import as_role
 
 ORDER = Order(order_id="7")
 
 
 class NoStock(Failure):
     item: str
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    """Of an application that also looks into its sagas and gives them verbs: it is at the console, too."""
+    return Settings(database_url=as_role(database_url, "person"))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -208,3 +215,15 @@ def test_a_client_outlives_its_event_loop_and_a_server_that_dropped_its_connecti
             return (await client.start(checkout, ORDER, id="order-7")).created
 
     assert asyncio.run(twice()) is False
+
+
+async def test_a_client_that_is_not_at_the_console_starts_and_waits_and_is_told_what_it_may_not(
+    database_url: str,
+) -> None:
+    async with Client(Settings(database_url=as_role(database_url, "client"))) as client:  # type: ignore[arg-type]
+        await client.start(dispatch, "x", id="order-7")
+        for request in (client.cancel("order-7"), client.describe("order-7")):
+            with pytest.raises(DependencyError, match=r"permission denied for .*docs/operations/roles\.md"):
+                await request
+        ended(database_url, "order-7", "completed", result="gone")
+        assert await client.result(dispatch, "order-7") == "gone"

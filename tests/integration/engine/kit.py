@@ -1,4 +1,7 @@
-"""A whole system for a test: relay, participants and orchestrators in this process, on one fresh database."""
+"""A whole system for a test: relay, participants and orchestrators in this process, on one fresh database.
+
+Each of them logs in under its own role; the test looks, and `url` is, as the administrator.
+"""
 
 import asyncio
 import os
@@ -12,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
+from pydantic import SecretStr
 
 from orchestrator import limits
 from orchestrator.contracts import messages
@@ -24,7 +28,9 @@ from orchestrator.participant import Participant
 from orchestrator.participant.runner import Runner
 from orchestrator.settings import Settings
 from outbox_relay import Relay
+from tests import roles
 from tests.deadlines import deadline, eventually
+from tests.roles import as_role
 
 SHARDS = 4
 APP = "tests.integration.engine.program:app"
@@ -41,14 +47,11 @@ class _RunnerSettings:
 class System:
     """What the test talks to. `errors` are those that ended a part: a test that ends with one has failed."""
 
-    settings: Settings
+    settings: Settings  # of somebody who starts sagas, looks at them and gives verbs: client and console
+    url: str  # the administrator's
     stack: ExitStack
     errors: list[BaseException] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
-
-    @property
-    def url(self) -> str:
-        return self.settings.database_url.get_secret_value()
 
     def orchestrator(
         self,
@@ -62,7 +65,7 @@ class System:
         planned stop does.
         """
         stop = threading.Event()
-        used = self.settings.model_copy(update=settings)
+        used = self.settings.model_copy(update={"database_url": SecretStr(as_role(self.url, "worker")), **settings})
         worker = Worker(used, Registry(sagas), name=name, live_sagas_max=live_sagas_max)
         self.workers.append(worker)
         return self._thread(lambda: worker.run(stop), stop.set)
@@ -71,7 +74,7 @@ class System:
         """One more orchestrator, as `amends orchestrator` runs it: to be killed, stopped and woken."""
         environment = {
             **os.environ,
-            "DATABASE_URL": self.url,
+            "DATABASE_URL": as_role(self.url, "worker"),
             "KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers,
             "AMENDS_TOPIC_PREFIX": self.settings.topic_prefix,
         }
@@ -86,12 +89,14 @@ class System:
         async def run(stop: asyncio.Event) -> None:
             await asyncio.gather(*(Runner(p, used).run(stop) for p in participants))
 
-        used = _RunnerSettings(self.url, self.settings.kafka_bootstrap_servers, self.settings.topic_prefix)
+        url = as_role(self.url, "participant")
+        used = _RunnerSettings(url, self.settings.kafka_bootstrap_servers, self.settings.topic_prefix)
 
         return self._async_thread(run)
 
     def relay(self) -> Callable[[], None]:
-        relay = Relay(database_url=self.url, kafka_bootstrap_servers=self.settings.kafka_bootstrap_servers)
+        url = as_role(self.url, "relay")
+        relay = Relay(database_url=url, kafka_bootstrap_servers=self.settings.kafka_bootstrap_servers)
         return self._async_thread(relay.run)
 
     def _async_thread(self, run: Callable[[asyncio.Event], Any]) -> Callable[[], None]:
@@ -188,14 +193,15 @@ def system(database_url: str, kafka_bootstrap_servers: str, topic_prefix: str) -
         topics=needed,
         kafka_bootstrap_servers=kafka_bootstrap_servers,
     )
+    roles.grant(database_url)
     settings = Settings(
-        database_url=database_url,  # type: ignore[arg-type]
+        database_url=as_role(database_url, "person"),  # type: ignore[arg-type]
         kafka_bootstrap_servers=kafka_bootstrap_servers,
         topic_prefix=topic_prefix,
         replay_every_turns=1,  # rule 18: in tests all that the thread can keep up with
     )
     with ExitStack() as stack:
-        made = System(settings, stack)
+        made = System(settings, database_url, stack)
         yield made
     if made.errors:
         raise made.errors[0]

@@ -14,6 +14,7 @@ from orchestrator.participant.service import Service
 from orchestrator.participant.waiting import all_ended
 from outbox_relay.rows import Row
 from tests.integration.participant.desk import envelope_of
+from tests.roles import as_role
 
 TOPICS = {"sagas": 4, "stock.commands": 2, "payments.commands": 2, "orders": 2, "stock-events": 1}
 
@@ -47,7 +48,7 @@ async def benched(participant: Participant[Any], database_url: str, *, drain: bo
     async with AsyncExitStack() as stack:
         if participant.lifespan is not None:
             service.deps = await stack.enter_async_context(participant.lifespan())
-        process = Process(service, database_url)
+        process = Process(service, as_role(database_url, "participant"))
         await process.prepare()
         background = [asyncio.create_task(task) for task in process.background()]
         try:

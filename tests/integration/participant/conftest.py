@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
@@ -19,11 +19,12 @@ from orchestrator.local.stack import Stack
 from orchestrator.messaging.kafka_admin import Admin
 from orchestrator.messaging.topics import Topics, ensure_topics, register_topics
 from orchestrator.participant.runner import Runner
-from tests import servers
+from tests import roles, servers
 from tests.integration.participant.bench import register
 from tests.integration.participant.desk import Desk
 from tests.integration.participant.gateway import Gateway
 from tests.integration.participant.shop import TABLES
+from tests.roles import as_role
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def migrate(url: str) -> None:
             for file in sorted((Path(package.__file__).parent / "sql").glob("*.sql")):
                 connection.execute(file.read_text())
         connection.execute(TABLES)
+    roles.grant(url)
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +100,8 @@ def gateway(make_gateway) -> Gateway:
 @asynccontextmanager
 async def running(participant, settings: Settings):
     """A participant in this process."""
-    runner, stop = Runner(participant, settings), asyncio.Event()
+    used = replace(settings, database_url=as_role(settings.database_url, "participant"))
+    runner, stop = Runner(participant, used), asyncio.Event()
     task = asyncio.create_task(runner.run(stop))
     started = asyncio.create_task(runner.started.wait())
     await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED)
@@ -142,7 +145,7 @@ class Processes:
         env = {
             **os.environ,
             **({"AMENDS_FAILPOINTS": failpoints, "AMENDS_FAILPOINTS_LOG": str(self.log)} if failpoints else {}),
-            "DATABASE_URL": self.settings.database_url,
+            "DATABASE_URL": as_role(self.settings.database_url, "participant"),
             "KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers,
             "AMENDS_TOPIC_PREFIX": self.settings.topic_prefix,
         }

@@ -18,7 +18,9 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from outbox_relay import Relay, Row, table, topics
+from tests import roles
 from tests.deadlines import deadline, eventually
+from tests.roles import as_role
 
 ROOT = Path(__file__).parents[3]
 SQL = sorted((ROOT / "outbox_relay" / "sql").glob("*.sql"))
@@ -33,6 +35,7 @@ def install(url: str) -> None:
             connection.execute(file.read_text())
         connection.execute("CREATE TABLE numbers (key text PRIMARY KEY, next int NOT NULL DEFAULT 0)")
         connection.execute("INSERT INTO numbers (key) SELECT 'key-' || n FROM generate_series(0, %s) n", [KEYS - 1])
+    roles.grant(url)
 
 
 @dataclass(frozen=True)
@@ -256,7 +259,7 @@ def running(*relays: Relay) -> Iterator[None]:
 
 
 def relay(place: Place, mode: str = "cdc", **more: object) -> Relay:
-    return Relay(database_url=place.url, kafka_bootstrap_servers=place.kafka, mode=mode, **more)
+    return Relay(database_url=as_role(place.url, "relay"), kafka_bootstrap_servers=place.kafka, mode=mode, **more)
 
 
 class RelayProcess:
@@ -264,7 +267,8 @@ class RelayProcess:
 
     def __init__(self, mode: str, name: str, *places: Place, failpoints: str = "") -> None:
         program = ROOT / "tests/integration/relay/relay_process.py"
-        argv = [sys.executable, str(program), mode, name, places[0].kafka, *(place.url for place in places)]
+        urls = [as_role(place.url, "relay") for place in places]
+        argv = [sys.executable, str(program), mode, name, places[0].kafka, *urls]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "AMENDS_FAILPOINTS": failpoints}
         self._child = subprocess.Popen(argv, env=environment, cwd=ROOT)
 

@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
+from orchestrator.migrations.roles import role_name
 from outbox_relay import Row, sent
 from outbox_relay.limits import SENT_DAYS_AHEAD
+from tests import roles
 from tests.deadlines import eventually
 from tests.integration.relay.outboxes import Place, reading, relay, row, running
 
@@ -108,13 +110,13 @@ def test_people_may_send_again_what_was_acknowledged_since(place: Place) -> None
 
 
 def test_not_everybody_may_drop_what_was_sent(place: Place) -> None:
-    """The function has its owner's rights, and drops whatever its caller does not want to keep."""
+    """The function has its owner's rights, and drops whatever its caller does not want to keep: relays call it."""
     with place.connect() as connection:
         allowed = connection.execute(
             "SELECT a.grantee::regrole::text FROM pg_proc p, aclexplode(p.proacl) a "
             "WHERE p.proname = 'outbox_sent_partitions' AND a.grantee <> p.proowner"
         ).fetchall()
-        assert allowed == []
+        assert allowed == [(role_name(roles.prefix(), "relay"),)]
         [(acl, settings)] = connection.execute(
             "SELECT proacl IS NOT NULL, proconfig FROM pg_proc WHERE proname = 'outbox_sent_partitions'"
         ).fetchall()

@@ -16,6 +16,7 @@ class Kafka:
 
     def __init__(self) -> None:
         self.found: dict[str, Topic] = {}
+        self.forbidden: frozenset[str] = frozenset()
 
     def describe(self, _names: object) -> dict[str, Topic]:
         return self.found
@@ -70,3 +71,18 @@ def test_what_is_absent_twice_is_missing_until_it_is_there(house: House, kafka: 
     kafka.found = {}
     look(house)
     assert house.missing == frozenset()  # it is asked for once more
+
+
+def test_a_topic_that_our_login_may_not_know_waits_until_it_may(
+    house: House, kafka: Kafka, caplog: pytest.LogCaptureFixture
+) -> None:
+    kafka.forbidden = frozenset({SAGAS})
+    look(house)
+    look(house)
+    assert house.missing == {SAGAS}
+    assert "topic sagas is in amends.topics, but our login may not write to it" in caplog.text
+    assert "authorization failed" in house.why_missing(SAGAS)
+    kafka.found, kafka.forbidden = {SAGAS: Topic(SAGAS, 4, "A")}, frozenset()
+    look(house)
+    assert house.missing == frozenset()
+    assert "no such topic" in house.why_missing(SAGAS)
