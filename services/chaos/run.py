@@ -65,6 +65,7 @@ class Chaos:
     async def _sell_and_break(self, enough: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._shoppers.run(enough))
+            await self._until_all_are_at_work()
             for fault in self._options.faults():
                 if self._time_is_over(fault):
                     break
@@ -72,6 +73,19 @@ class Chaos:
                 await self._one(fault)
             self.say("no more faults; the last checkouts are ending")
             enough.set()
+
+    async def _until_all_are_at_work(self) -> None:
+        """A process that is broken while it starts for the first time is another test's subject."""
+        standing = Standing(set(), set(), set())
+        try:
+            async with asyncio.timeout(INFLICT_PATIENCES * self._options.patience_s):
+                mark = await self._progress.mark(self._began_s)
+                standing = self._progress.standing(mark)
+                await self._progress.all_moved(mark, standing)
+        except TimeoutError:
+            raise StoodStill(f"BEFORE ANY FAULT NOT ALL ARE AT WORK. Still stand: {standing}") from None
+        self._began_s = time.monotonic()
+        self.say("all are at work")
 
     def _time_is_over(self, fault: Fault) -> bool:
         """A machine that recovers slowly comes by fewer faults; but each kind that is scheduled comes once."""

@@ -20,7 +20,7 @@ INSIDE = (
     *(f"payments at {place}" for place in CALLS),
 )
 
-FIRST_AT_S = 5.0  # until then the first checkouts are under way
+FIRST_AT_S = 5.0  # counted from when all are at work; until then some checkouts are under way
 BETWEEN_S = 4.0  # from the end of a fault until all have moved again, and a moment of quiet, where nothing is amiss
 
 
@@ -37,7 +37,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`at_s` is counted from the opening of the shop, and is the earliest: a slow recovery delays what comes after."""
+    """`at_s` is counted from when all are at work, and is the earliest: a slow recovery delays what comes after."""
 
     at_s: float
     kind: str
