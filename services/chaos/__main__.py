@@ -1,6 +1,7 @@
 """Run it. Exit code 0: all moved again each time, and nothing is lost or doubled; 1: something is; 2: it broke."""
 
 import asyncio
+import logging
 import sys
 import traceback
 
@@ -16,6 +17,7 @@ EXIT_BROKEN, EXIT_INTERRUPTED = 2, 130
 
 async def chaos(options: Options) -> int:
     """The whole of it, from starting the servers to taking them down; return the exit code."""
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # the shoppers' pool tells of each vain connect
     say(f"seed {options.seed}, {len(options.faults())} faults; to repeat: {options.command()}")
     async with opened(options, say) as place:
         run = await Chaos(options, place).run()
