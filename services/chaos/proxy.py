@@ -139,7 +139,7 @@ class Link:
             if self._pace is not None:
                 await asyncio.sleep(self._pace.delay_s(len(data), self._dice))
                 await self._gate.wait()
-            if not data:
+            if not data or sink.is_closing():
                 break
             self.bytes_through += len(data)
             sink.write(data)
