@@ -6,6 +6,7 @@
 #   make test      check, the tests on real servers, and the demo in its fast mode
 #   make test-all  what takes longer: crash points, restarts, wipes, mutants
 #   make mutants   each planted bug must turn a test red
+#   make chaos     the shop sells while all that it stands on is broken, by a schedule: MINUTES=10 SEED=1
 #   make bench     how fast it is here, in ratios to what this machine's Postgres can do
 #   make lock      write the two locks of Python packages (needs uv)
 
@@ -13,9 +14,10 @@ SHELL := bash
 DEMO := compose/bootstrap.sh demo
 DEV := compose/bootstrap.sh dev
 TEST_WORKERS ?= 2
+MINUTES ?= 10
 SEED := $(or $(SEED),$(shell echo $$RANDOM))
 
-.PHONY: demo up down check test test-all mutants bench lock
+.PHONY: demo up down check test test-all mutants chaos bench lock
 
 demo:
 	@exec $(DEMO) -m services.demo
@@ -45,6 +47,10 @@ test-all:
 
 mutants:
 	@exec $(DEV) -m tests.mutants
+
+# SEED names the schedule; ONLY=cut,swallow leaves the other kinds of faults out.
+chaos:
+	@exec $(DEMO) -m services.chaos --minutes $(MINUTES) --seed $(SEED) --only "$(ONLY)"
 
 bench:
 	@exec $(DEV) -m tests.bench

@@ -4,7 +4,6 @@ Rule 9 needs an end that was observed after a timer fell due. The topic's id is 
 anew, the topic would skip messages silently for ever.
 """
 
-import logging
 import queue
 import threading
 import time
@@ -15,8 +14,9 @@ from dataclasses import dataclass
 from orchestrator import limits
 from orchestrator.engine.topology import Topology
 from orchestrator.errors import AmendsError
+from outbox_relay.kafka_log import sparing_logger
 
-log = logging.getLogger("orchestrator.engine.ends")
+log = sparing_logger("orchestrator.engine.ends")  # asked many times a second, it fails as often
 
 ASK_ANYWAY_S = 2.0  # who holds no shard asks nothing, and still has to know whether Kafka answers
 

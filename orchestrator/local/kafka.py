@@ -1,6 +1,6 @@
 """Apache Kafka 4.3.1 in KRaft mode: one broker on 127.0.0.1, out of the jars of compose/kafka.lock, on a JRE wheel.
 
-    python -m orchestrator.local.kafka --data DIR --port PORT --controller-port PORT
+    python -m orchestrator.local.kafka --data DIR --port PORT --controller-port PORT [--proxied PORT:PROXY_PORT,...]
 
 fetches the jars, formats the data directory and becomes `java` (exec), so the keeper's pid is the broker's. The data is
 durable: it survives kill -9.
@@ -55,8 +55,9 @@ PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{proxied.listeners}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{proxied.advertised}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT{proxied.protocols}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs={data}
@@ -86,6 +87,37 @@ num.network.threads=2
 num.io.threads=2
 background.threads=2
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Proxied:
+    """Further listeners, each behind a proxy: (its own port, the proxy's), whose port clients are told to come back to.
+
+    A client that came by one proxy hears of no other way to the broker, so it can't get around it.
+    """
+
+    ports: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def read(cls, text: str) -> "Proxied":
+        """From `PORT:PROXY_PORT,...`; raises ValueError."""
+        pairs = (part.split(":") for part in text.split(",") if part)
+        return cls(tuple((int(port), int(proxy_port)) for port, proxy_port in pairs))
+
+    @property
+    def listeners(self) -> str:
+        """What is added to `listeners`."""
+        return "".join(f",PROXIED{port}://127.0.0.1:{port}" for port, _ in self.ports)
+
+    @property
+    def advertised(self) -> str:
+        """What is added to `advertised.listeners`."""
+        return "".join(f",PROXIED{port}://127.0.0.1:{proxy_port}" for port, proxy_port in self.ports)
+
+    @property
+    def protocols(self) -> str:
+        """What is added to `listener.security.protocol.map`."""
+        return "".join(f",PROXIED{port}:PLAINTEXT" for port, _ in self.ports)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +184,12 @@ def find_broker(folder: Path, progress: Progress, stopped: Event | None = None) 
     return Broker(folder.absolute(), find_jre(), tuple(jars), cache_dir())
 
 
-def prepare(broker: Broker, port: int, controller_port: int, more: str = "") -> None:
+def prepare(broker: Broker, port: int, controller_port: int, proxied: Proxied, more: str = "") -> None:
     """Write the configuration; format the data directory unless it was formatted before. Of two lines the last counts,
     so `more` adds to ours or takes their place.
     """
     broker.folder.mkdir(parents=True, exist_ok=True)
-    text = PROPERTIES.format(port=port, controller_port=controller_port, data=broker.data) + more
+    text = PROPERTIES.format(port=port, controller_port=controller_port, data=broker.data, proxied=proxied) + more
     broker.properties.write_text(text)
     if (broker.data / "meta.properties").exists():
         return
@@ -201,10 +233,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--controller-port", type=int, required=True)
+    parser.add_argument("--proxied", type=Proxied.read, default=Proxied(), metavar="PORT:PROXY_PORT,...")
     arguments = parser.parse_args(argv)
     try:
         broker = find_broker(arguments.data, print)
-        prepare(broker, arguments.port, arguments.controller_port)
+        prepare(broker, arguments.port, arguments.controller_port, arguments.proxied)
     except (LocalStackError, subprocess.CalledProcessError) as error:
         sys.exit(str(error))
     become_broker(broker)

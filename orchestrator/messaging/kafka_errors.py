@@ -43,6 +43,10 @@ class TopicMissing(DependencyError):
         self.topic = topic
 
 
+class KafkaAway(DependencyError):
+    """No broker answers: it is away, or KAFKA_BOOTSTRAP_SERVERS is wrong; nobody can tell which."""
+
+
 class SessionTooShort(DependencyError):
     """The broker's group.min.session.timeout.ms is above ours."""
 
@@ -79,5 +83,5 @@ def dependency_error(reason: KafkaError, what: str, topic: str = "") -> Dependen
     if reason.code() in DENIED:
         return DependencyError(f"{what}: {reason}: docs/operations/roles.md lists the ACLs of each role")
     if reason.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN):
-        return DependencyError(f"{what}: no broker answers ({reason.name()}): is KAFKA_BOOTSTRAP_SERVERS right?")
+        return KafkaAway(f"{what}: no broker answers ({reason.name()}): is KAFKA_BOOTSTRAP_SERVERS right?")
     return DependencyError(f"{what}: {reason}")

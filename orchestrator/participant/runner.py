@@ -18,6 +18,7 @@ from orchestrator.failpoints import failpoint
 from orchestrator.messaging import avro
 from orchestrator.messaging.envelope import Envelope, Unreadable
 from orchestrator.messaging.kafka_admin import Admin
+from orchestrator.messaging.kafka_errors import KafkaAway
 from orchestrator.messaging.kafka_group import GroupConsumer
 from orchestrator.messaging.topics import Topics as TopicNames
 from orchestrator.participant.counts import Counts
@@ -68,13 +69,16 @@ class Runner:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; then drains: no new messages, calls that are out may end, what they answer is stored.
 
-        Raises DefinitionError and DependencyError before the first message; afterwards it waits for Postgres and Kafka.
+        Raises DefinitionError, and DependencyError for a topic that is missing, before the first message. It waits for
+        a Postgres or a Kafka that is away, then and later.
         """
         self._participant.check()
         async with AsyncExitStack() as stack:
             kafka = _KafkaThread(self._settings, self._service, self._kafka_login)
             stack.push_async_callback(kafka.close)
-            await kafka.check_topics()
+            await self._wait_for_kafka(stop, kafka)
+            if stop.is_set():
+                return
             if self._participant.lifespan is not None:
                 self._service.deps = await stack.enter_async_context(self._participant.lifespan())
             process = Process(self._service, self._settings.database_url)
@@ -95,6 +99,16 @@ class Runner:
     @property
     def counts(self) -> Counts:
         return self._service.counts
+
+    async def _wait_for_kafka(self, stop: asyncio.Event, kafka: "_KafkaThread") -> None:
+        """Until it has answered that all topics are there."""
+        while not stop.is_set():
+            try:
+                await kafka.check_topics()
+                break
+            except KafkaAway as error:
+                LOG.warning("%s: %s again in %g s", self._service.name, error, KAFKA_RETRY_S)
+                await set_or_later(stop, KAFKA_RETRY_S)
 
     async def _work(self, stop: asyncio.Event, kafka: "_KafkaThread", process: "Process") -> None:
         await kafka.subscribe()
@@ -157,7 +171,7 @@ class _KafkaThread:
         self._paused: list[tuple[str, int]] = []
 
     async def check_topics(self) -> None:
-        """Raise DependencyError for a topic that is missing."""
+        """Raise KafkaAway, or DependencyError for a topic that is missing."""
         found = await self._in_thread(lambda: Admin(self._bootstrap, self._login).partitions(self._topics))
         if missing := sorted(set(self._topics) - found.keys()):
             raise DependencyError(

@@ -17,13 +17,16 @@ ORCHESTRATORS = ("orchestrator-1", "orchestrator-2")
 FREEZABLE = (*ORCHESTRATORS, "relay", "orders", "stock", "payments", "shipping")
 START_PATIENCE_S = 30.0
 
+Programs = Mapping[str, tuple[Sequence[str], Mapping[str, str]]]
+"""Name -> (what to run, its environment)."""
+
 
 class ProcessEnded(RuntimeError):
     """A process of the shop ended by itself."""
 
 
-def programs(world: World) -> dict[str, tuple[Sequence[str], Mapping[str, str]]]:
-    """Name -> (what to run, its environment)."""
+def programs(world: World) -> Programs:
+    """Of the demo."""
     python, amends = sys.executable, (sys.executable, "-m", "orchestrator.cli")
     databases = [part for url in world.urls.values() for part in ("--database", url)]
     book = ("--book", str(world.gateway_book), "--port", str(world.gateway_port))
@@ -41,9 +44,9 @@ def programs(world: World) -> dict[str, tuple[Sequence[str], Mapping[str, str]]]
 class Shop:
     """What runs now. A process that ends without being told is an error: see `check`."""
 
-    def __init__(self, running: RunningStack, world: World) -> None:
+    def __init__(self, running: RunningStack, world: World, runs: Programs | None = None) -> None:
         self._running = running
-        self._programs = programs(world)
+        self._programs = programs(world) if runs is None else runs
         self._children: dict[str, Child] = {}
         self._stopped: set[str] = set()
         self._gateway = httpx.AsyncClient(base_url=world.gateway_url, timeout=START_PATIENCE_S)
@@ -60,10 +63,10 @@ class Shop:
         """Close what this process holds open; the stack stops its children."""
         await self._gateway.aclose()
 
-    async def start(self, name: str) -> None:
-        """Start a process; it has the name and the log of the one before it."""
+    async def start(self, name: str, more: Mapping[str, str] | None = None) -> None:
+        """Start a process; it has the name and the log of the one before it. `more` is added to its environment."""
         argv, env = self._programs[name]
-        self._children[name] = await self._running.spawn(name, argv, env)
+        self._children[name] = await self._running.spawn(name, argv, {**env, **(more or {})})
         self._stopped.discard(name)  # not before: until here `name` is the process that was told to end
 
     async def stop(self, name: str) -> None:
@@ -76,6 +79,15 @@ class Shop:
         self._stopped.add(name)
         self._children[name].kill()
         await self._children[name].wait()
+
+    async def died(self, name: str) -> None:
+        """Wait for an end that was arranged for, by a failpoint."""
+        self._stopped.add(name)
+        await self._children[name].wait()
+
+    def signal(self, name: str, number: int) -> None:
+        """To one process."""
+        self._children[name].signal(number)
 
     def pid(self, name: str) -> int:
         return self._children[name].pid

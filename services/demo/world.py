@@ -109,13 +109,13 @@ def create_database(world: World, name: str, template: str = "template1") -> Non
         connection.execute(statement.format(sql.Identifier(database_of(world.urls[name])), sql.Identifier(template)))
 
 
-async def build(world: World) -> None:
+async def build(world: World, shards: int = SHARDS) -> None:
     """Make the databases. The services' begin alike, so one is migrated and the others are copies of it."""
     first, *others = SERVICES
     for name in ("orchestrator", first):
         await asyncio.to_thread(create_database, world, name)
     # One after the other: the first makes the topic `sagas`, which the services answer to.
-    await migrate(world, "orchestrator", "--part", "engine", "--shards", str(SHARDS))
+    await migrate(world, "orchestrator", "--part", "engine", "--shards", str(shards))
     await migrate(world, first, "--part", "participant")
     for name in others:
         await asyncio.to_thread(create_database, world, name, database_of(world.urls[first]))

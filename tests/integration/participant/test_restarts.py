@@ -1,14 +1,20 @@
 """Sessions and servers come and go; the participant goes on by itself, and nothing is done twice."""
 
+import asyncio
+import socket
 import time
+from dataclasses import replace
 
 import psycopg
 import pytest
 
-from tests.deadlines import eventually
-from tests.integration.participant.conftest import Processes, Settings, make_topics, migrate
+from orchestrator.messaging import kafka_admin
+from orchestrator.participant.runner import Runner
+from services.chaos.proxy import HOST, Link
+from tests.deadlines import deadline, eventually, eventually_async
+from tests.integration.participant.conftest import Processes, Settings, aside, make_topics, migrate
 from tests.integration.participant.desk import Desk
-from tests.integration.participant.shop import ChargeCard, ReserveStock
+from tests.integration.participant.shop import ChargeCard, ReserveStock, stock
 
 ORDERS = 300
 END_SESSIONS = """
@@ -27,6 +33,50 @@ def test_ended_sessions_cost_nothing(settings, desk, processes):
     eventually(lambda: len({a.key for a in desk.answers(kind="reply")}) == ORDERS, 60, "all are answered")
     assert {a.outcome for a in desk.answers(kind="reply")} == {"succeeded"}
     assert desk.one("SELECT available FROM stock WHERE item = 'book'") == 1000 - ORDERS
+
+
+@pytest.fixture
+def late_kafka(settings):
+    """A way to Kafka that nobody has opened yet."""
+    with socket.create_server((HOST, 0)) as free:
+        port = free.getsockname()[1]
+    return Link("participant - kafka", port, int(settings.kafka_bootstrap_servers.rpartition(":")[2]))
+
+
+async def test_a_kafka_that_is_away_at_the_start_is_waited_for(settings, desk, late_kafka, monkeypatch, caplog):
+    """It ended the process, where a Postgres that was away did not."""
+    monkeypatch.setattr(kafka_admin, "CALL_TIMEOUT_S", 0.5)
+    stop, key = asyncio.Event(), desk.new_key()
+    runner = Runner(stock, replace(settings, kafka_bootstrap_servers=f"{HOST}:{late_kafka.port}"))
+    task = asyncio.create_task(runner.run(stop))
+
+    async def asked_twice():
+        return task.done() or caplog.text.count("no broker answers") >= 2
+
+    await eventually_async(asked_twice, 20, "it asks again and again")
+    assert not task.done()
+    assert not runner.started.is_set()
+    monkeypatch.undo()
+    await late_kafka.open()
+    try:
+        await asyncio.wait_for(runner.started.wait(), deadline(20))
+        desk.command(key, ReserveStock(order_id=key))
+        assert (await aside(desk.answer, key)).outcome == "succeeded"
+    finally:
+        stop.set()
+        await task
+        await late_kafka.close()
+
+
+async def test_a_wait_for_kafka_can_be_stopped(settings, late_kafka, monkeypatch):
+    monkeypatch.setattr(kafka_admin, "CALL_TIMEOUT_S", 0.5)
+    stop = asyncio.Event()
+    runner = Runner(stock, replace(settings, kafka_bootstrap_servers=f"{HOST}:{late_kafka.port}"))
+    task = asyncio.create_task(runner.run(stop))
+    await asyncio.sleep(0)
+    stop.set()
+    await asyncio.wait_for(task, deadline(10))
+    assert not runner.started.is_set()
 
 
 @pytest.mark.serial

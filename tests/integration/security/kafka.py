@@ -69,7 +69,7 @@ def running(folder: Path) -> Iterator[SecureKafka]:
 def configure(broker: kafka.Broker, port: int, admin_port: int, controller_port: int) -> None:
     users = " ".join(f'user_{user}="{password(user)}"' for user in USERS)
     more = SECURITY.format(port=port, admin_port=admin_port, controller_port=controller_port, users=users)
-    kafka.prepare(broker, admin_port, controller_port, more)
+    kafka.prepare(broker, admin_port, controller_port, kafka.Proxied(), more)
 
 
 def serves(admin_port: int, process: subprocess.Popen) -> bool:
