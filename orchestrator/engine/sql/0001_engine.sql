@@ -128,9 +128,10 @@ CREATE TABLE amends.dead_letters (
     payload bytea,
     error text NOT NULL,
     at timestamptz NOT NULL DEFAULT now(),
-    redriven_at timestamptz,
-    UNIQUE (topic, partition, "offset")
+    redriven_at timestamptz
 );
+-- Not unique: a topic that was made anew has other messages under the same offsets.
+CREATE INDEX dead_letters_place ON amends.dead_letters (topic, partition, "offset");
 COMMENT ON TABLE amends.dead_letters IS 'engine.mail';
 
 -- Control verbs: read before any message, so that no backlog delays them. The row stays as the audit trail.
