@@ -93,6 +93,7 @@ class Worker:
             self._bell.set,
         )
         self._watchdog = Watchdog(self._cache.interrupt)
+        self._cache.watched = self._watchdog.turn
         self._connection: psycopg.Connection[Any] | None = None
         self._witness = Witness()
 
@@ -146,7 +147,8 @@ class Worker:
             wake=self._bell.set,
         )
         self._ends_watch = Ends(self._topology, wake=self._bell.set, now_us=now_us)
-        self._patience = Patience(self._wakeups, self._watermarks, self._processing, self._ends_watch.ask)
+        ahead_us = lambda: self._clock.ahead_us  # noqa: E731
+        self._patience = Patience(self._wakeups, self._watermarks, self._processing, self._ends_watch.ask, ahead_us)
         self._recovery = Recovery(self._registry, self._outbound, self._topology.partitions)
         self._own = Ownership(
             self._id,
@@ -186,6 +188,7 @@ class Worker:
         log.info("orchestrator %s began: %s shards of %s", self._name, installation.shards, installation.topic)
 
     def _claimed(self, connection: psycopg.Connection[Any], hold: Hold) -> None:
+        hold.claimed_us += self._clock.ahead_us
         self._probing.claimed(hold)
         self._admission.claimed(connection, hold.shard, hold.claimed_us)
 
