@@ -4,7 +4,7 @@
 #   make up, down  the local stack for play; its addresses are printed and stand in var/stack.json
 #   make check     static checks, types, imports, and the pure tests
 #   make test      check, the tests on real servers, and the demo in its fast mode
-#   make test-all  what takes longer: crash points, restarts, wipes, mutants
+#   make test-all  what takes longer: crash points, restarts, wipes, PostgreSQL 16, the core on the other Pythons that are here
 #   make mutants   each planted bug must turn a test red
 #   make chaos     the shop sells while all that it stands on is broken, by a schedule: MINUTES=10 SEED=1
 #   make bench     how fast it is here, in ratios to what this machine's Postgres can do
@@ -43,7 +43,7 @@ test: check
 
 test-all:
 	@$(DEV)
-	.venv/bin/python -m tests.run slow serial
+	.venv/bin/python -m tests.run slow serial older pythons
 
 mutants:
 	@exec $(DEV) -m tests.mutants

@@ -18,7 +18,7 @@ def canonical_json(value: Any) -> str:
         text.encode("utf-8")
         if "\\u0000" in text and _has_nul(value):
             raise ValueError("a text holds a NUL character")
-    except (TypeError, ValueError) as error:  # UnicodeEncodeError is a ValueError
+    except (TypeError, ValueError, RecursionError) as error:  # UnicodeEncodeError is a ValueError
         raise PayloadError(f"not a JSON value that can be stored: {error}") from None
     if len(text) > limits.PAYLOAD_BYTES_MAX:
         raise PayloadError(

@@ -10,7 +10,6 @@ from datetime import datetime
 from orchestrator import limits
 from orchestrator.doctor_relay import Finding, Relay, judge_relay
 
-POSTGRES_MIN = 150_000
 RETENTION_MIN_S = 86_400
 OLD_TRANSACTION_S = 300.0
 SLOT_KEEPS_BYTES_MAX = 1024**3
@@ -96,7 +95,7 @@ def _server(postgres: Postgres) -> Iterator[Finding]:
             "bad", subject, f"not reachable: {postgres.error}", "is DATABASE_URL right? `amends up` starts one here"
         )
         return
-    if postgres.version < POSTGRES_MIN:
+    if postgres.version < limits.POSTGRES_VERSION_MIN:
         yield Finding("bad", subject, f"version {postgres.version_text}", "use PostgreSQL 15 or later")
     else:
         yield Finding("ok", subject, f"version {postgres.version_text}")
@@ -206,8 +205,7 @@ def _broker(kafka: Kafka) -> Iterator[Finding]:
             "bad", subject, f"not reachable: {kafka.error}", "is KAFKA_BOOTSTRAP_SERVERS right? `amends up` starts one"
         )
         return
-    # A broker does not tell its version; this setting came with 3.7, as what we need of it did.
-    if "group.coordinator.rebalance.protocols" not in kafka.broker:
+    if limits.KAFKA_SETTING_OF_3_7 not in kafka.broker:
         yield Finding("bad", subject, "older than 3.7", "use Kafka 3.7 or later")
     else:
         yield Finding("ok", subject, "3.7 or later")

@@ -6,6 +6,7 @@ refusals are waited out like any loss, because somebody may be changing the pass
 
 import psycopg
 
+from orchestrator import limits
 from orchestrator.errors import DependencyError
 from orchestrator.settings import without_password
 
@@ -25,9 +26,20 @@ LASTING = (
 def try_session(database_url: str) -> None:
     """Open a session and close it. Raises DependencyError for what no waiting mends, and nothing for anything else."""
     try:
-        psycopg.connect(database_url, connect_timeout=TRIAL_S).close()
+        with psycopg.connect(database_url, connect_timeout=TRIAL_S) as connection:
+            refuse_old(connection.info, database_url)
     except psycopg.OperationalError as error:
         refuse_what_stays_so(error, database_url)
+
+
+def refuse_old(server: psycopg.ConnectionInfo, database_url: str) -> None:
+    """Raise DependencyError for a Postgres that is too old."""
+    if server.server_version < limits.POSTGRES_VERSION_MIN:
+        version = server.parameter_status("server_version")
+        where = without_password(database_url)
+        raise DependencyError(
+            f"{where}: this Postgres is {version}; Amends needs {limits.POSTGRES_VERSION_MIN // 10_000} or later"
+        )
 
 
 def refuse_what_stays_so(error: psycopg.OperationalError, database_url: str) -> None:

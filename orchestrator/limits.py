@@ -3,6 +3,10 @@
 A name ends in its unit: `_S` seconds, `_BYTES`, `_CHARS`, `_MAX` a count.
 """
 
+POSTGRES_VERSION_MIN = 150_000  # as the driver tells it: 15; older ones are not tested
+# A broker does not tell its version; this setting came with 3.7, as what we need of it did.
+KAFKA_SETTING_OF_3_7 = "group.coordinator.rebalance.protocols"
+
 MESSAGE_BYTES_MAX = 900_000  # payload, key and headers: outbox_relay's ROW_BYTES_MAX, to which a test holds it
 MESSAGE_OVERHEAD_BYTES_MAX = 32 * 1024  # of these, key, headers and what we put around a payload
 # So that an undo fits, which carries the command and its reply.

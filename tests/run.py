@@ -1,7 +1,10 @@
-"""`python -m tests.run quick|slow|serial …`: tests on real servers, a process a folder, ONE Postgres and ONE Kafka.
+"""`python -m tests.run quick|slow|serial|older|pythons …`: tests on real servers, a process a folder, ONE Postgres and
+ONE Kafka.
 
 A process a folder, because classes are known by their names on the wire: two folders may both have a ChargeCard, as two
 services would, and one process can't. `serial` tests bring servers of their own and run one after the other.
+
+`older` runs the engine's quick tests once more on PostgreSQL 16, and `pythons` those of the core on other interpreters.
 """
 
 import os
@@ -12,19 +15,35 @@ import time
 from pathlib import Path
 
 from orchestrator.local.stack import running_stack
+from tests import pythons
 
 TESTS = Path(__file__).parent
 MARKS = {"quick": "not slow and not serial", "slow": "slow and not serial", "serial": "serial"}
+OLDER_POSTGRES = "16"  # beside 18 in the wheel; 15 is the oldest that is promised
 NO_TESTS = 5  # pytest's exit code where the mark leaves none
 WORKERS = os.environ.get("TEST_WORKERS", "3")  # of pytest-xdist: most of a test is waiting for servers
 
 
 def main(kinds: list[str]) -> int:
+    """The exit code of the first that failed; all are run."""
+    tiers = [kind for kind in kinds if kind in MARKS]
+    code = tiers_on_servers(tiers) if tiers else 0
+    if "older" in kinds:
+        # Read by the stack when it starts.
+        os.environ["POSTGRES_VERSION"] = OLDER_POSTGRES
+        print(f"-- on PostgreSQL {OLDER_POSTGRES}", flush=True)
+        code = tiers_on_servers(["quick"], [TESTS / "integration" / "engine"]) or code
+    if "pythons" in kinds:
+        code = pythons.main() or code
+    return code
+
+
+def tiers_on_servers(kinds: list[str], only: list[Path] | None = None) -> int:
     """The exit code of the first folder that failed; all folders are run."""
     code, told = 0, []
     with tempfile.TemporaryDirectory(prefix="amends-run-") as folder, running_stack(Path(folder)) as stack:
         environment = {**os.environ, **stack.stack.environment()}
-        for kind, tests in [(each, tests) for each in kinds for tests in folders(each)]:
+        for kind, tests in [(each, tests) for each in kinds for tests in only or folders(each)]:
             name, began = f"{kind:6} {tests.relative_to(TESTS.parent)}", time.monotonic()
             print(f"-- {name}", flush=True)
             ended = subprocess.run(command(tests, kind), env=environment, check=False, stdin=subprocess.DEVNULL)

@@ -15,7 +15,7 @@ from orchestrator.client.known import Answers, Looked, keep
 from orchestrator.client.requests import Pause, Steps
 from orchestrator.client.statements import Query
 from orchestrator.errors import AmendsError, DependencyError
-from orchestrator.first_session import TRIAL_S, refuse_what_stays_so, try_session
+from orchestrator.first_session import TRIAL_S, refuse_old, refuse_what_stays_so, try_session
 from orchestrator.settings import Settings, without_password
 from outbox_relay.connections import first_row, first_row_async
 
@@ -39,7 +39,8 @@ async def opened_async_pool(settings: Settings) -> AsyncConnectionPool[AsyncConn
     """
     url = settings.database_url.get_secret_value()
     try:
-        await (await AsyncConnection.connect(url, connect_timeout=TRIAL_S)).close()
+        async with await AsyncConnection.connect(url, connect_timeout=TRIAL_S) as connection:
+            refuse_old(connection.info, url)
     except psycopg.OperationalError as error:
         refuse_what_stays_so(error, url)
     pool = _async_pool(settings)

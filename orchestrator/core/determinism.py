@@ -2,7 +2,8 @@
 
 - when a function becomes a saga, its source is searched for clocks, randomness, environment and blocking calls
   (`check`), and when it is registered, so are the helpers of its module that take the handle;
-- while a turn runs, new files, sockets and processes are refused at once by an audit hook (`install_guard`);
+- while a turn runs, new files, sockets and processes, and from Python 3.12 on threads, are refused at once by an audit
+  hook (`install_guard`);
 - what neither sees (a read on an open socket, a C extension that asks the clock) only a replay finds.
 """
 
@@ -61,6 +62,8 @@ _REFUSED_EVENTS = frozenset(
         "os.forkpty",
         "os.posix_spawn",
         "os.spawn",
+        "_thread.start_new_thread",  # told from Python 3.12 on, as the next one from 3.13 on
+        "_thread.start_joinable_thread",
         "sqlite3.connect",
         "urllib.Request",
     )

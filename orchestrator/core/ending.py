@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.core import values
+from orchestrator.core.blocked import author_line
 from orchestrator.core.calls import Child
 from orchestrator.core.decisions import AnswerUndo, Finish, SetStatus, Settle, SettleChild
 from orchestrator.core.entries import Json, UndoRequested
@@ -23,6 +24,7 @@ _HAPPENINGS: dict[str, Happening] = {
     "terminated": "terminate",
 }
 _TAKEN_BACK = Problem(kind="error", type="TakenBack", text="its parent took it back", effect="none")
+_ANOTHER_LOOP = "attached to a different loop"  # asyncio's words; what else they hold differs from run to run
 UNDONE_BEFORE_IT_BEGAN = Problem(kind="error", type="Cancelled", text="before it began", effect="none")
 
 
@@ -89,6 +91,11 @@ class Ending:
                 return values.to_json(self.saga_type.result_type, main.result()), None
             except PayloadError as unkept:
                 error = unkept
+        if isinstance(error, RuntimeError) and _ANOTHER_LOOP in str(error):
+            raise self.st.loop.misuse(
+                f"{_raised_at(error)}: this future belongs to another event loop, which a replay can't have: "
+                "await it in a step, s.step(function, …)"
+            )
         return None, _repeatable(problem_of(_single(error)))
 
     def _refuse_forgotten_awaits(self) -> None:
@@ -296,3 +303,11 @@ def _as_end_of_a_saga(problem: Problem, saga_id: str, status: str, left: tuple[s
     if problem.kind == "failure" and status == "failed":
         return replace(problem, effect=effect, left_undone=left)
     return replace(problem, kind="saga", saga_id=saga_id, status=status, effect=effect, left_undone=left, bases=())
+
+
+def _raised_at(error: BaseException) -> str:
+    """`file:line` of the saga's code, the innermost that is in the traceback."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return "the saga" if place is None else author_line(place.tb_frame)

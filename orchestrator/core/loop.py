@@ -13,13 +13,13 @@ import asyncio
 import sys
 from asyncio import events, futures
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import suppress
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 from zlib import crc32
 
 from orchestrator import limits
 from orchestrator.core.blocked import Evicted, author_line, blocked
+from orchestrator.core.eviction import Refusals, close, end, parked
 from orchestrator.core.ids import SagaIdentity
 from orchestrator.core.tasks import SagaFuture, SagaTask, ShieldedFuture
 from orchestrator.core.timers import SagaTimer, Timers, microseconds
@@ -38,6 +38,7 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
     __slots__ = (
         "_number",
         "_ready",
+        "_refusals",
         "_retries",
         "_system_tasks",
         "_tasks_after_pruning",
@@ -62,6 +63,7 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
         self.start_us = 0
         self.now_us = 0
         self.evicted = False
+        self._refusals = Refusals()
         self.broken: Exception | None = None  # what blocks this saga, even if its code caught it
         self.tasks: list[SagaTask] = []
         self.timers = Timers()
@@ -99,7 +101,8 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> SagaTimer:
         if self.evicted:
-            raise Evicted
+            self._refusals.refuse()
+            return SagaTimer(when, callback, args, self, context)
         if self.timer_noted is not None:
             is_sleep = getattr(callback, "__name__", "") == "_set_result_unless_cancelled"
             self.timer_noted(when - self.time(), is_sleep)
@@ -107,7 +110,7 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
 
     def create_future(self) -> SagaFuture:
         if self.evicted:
-            raise Evicted
+            self._refusals.refuse()
         return SagaFuture(loop=self)
 
     def create_task(
@@ -119,8 +122,8 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
         **_: Any,  # eager_start (3.14) changes the order in which things run: not offered
     ) -> SagaTask:
         if self.evicted:
-            coro.close()
-            raise Evicted
+            close(coro)
+            return cast("SagaTask", self.create_future())
         self._refuse_as_completed(coro)
         task = SagaTask(coro, loop=self, name=name, context=context if context is not None else copy_context())
         self.tasks.append(task)
@@ -184,10 +187,22 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
     def live_tasks(self) -> list[SagaTask]:
         return [task for task in self.tasks if not task.done()]
 
+    def waits_at(self) -> str:
+        """`file:line` of the first await that has not ended, for people."""
+        for task in self.live_tasks():
+            for frame in task.get_stack(limit=1):
+                return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        return "a task of the runtime's"
+
     def unretrieved(self) -> list[BaseException]:
         """What tasks raised and nobody looked at, and what callbacks raised."""
         raised = [task.exception() for task in self.tasks if task.done() and getattr(task, "_log_traceback", False)]
         return [error for error in raised if error is not None] + self.errors
+
+    def refused_operation(self) -> Coroutine[Any, Any, Any]:
+        """What an operation is while the saga is evicted: Evicted, or at last something that never ends."""
+        self._refusals.refuse()
+        return parked()
 
     def misuse(self, text: str) -> Misuse:
         """The error to raise. The saga is blocked whatever its code does with it."""
@@ -230,12 +245,12 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
         events._set_running_loop(self)
         try:
             for task in reversed(self.tasks + self._system_tasks):
-                _closed(task.get_coro())
+                close(task.get_coro())
                 # By a cancel asyncio lets go of callbacks (nobody is called): what is no ring is freed at once.
                 for future in filter(None, (getattr(task, "_fut_waiter", None), task)):
                     futures.Future.cancel(future)
             for generator in reversed(self.generators):
-                _ended(generator)
+                end(generator)
         finally:
             events._set_running_loop(outer)
         self.timers.clear()
@@ -288,21 +303,10 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
                 )
 
 
-def _ended(generator: AsyncGenerator[Any, Any]) -> None:
-    """Its `aclose()` has to be begun: to close that, unbegun, would leave the generator to the garbage collector."""
-    with suppress(BaseException):  # StopIteration when it is done; Evicted out of its finally block.
-        generator.aclose().send(None)
-
-
 def _note_generator(generator: AsyncGenerator[Any, Any]) -> None:
     loop = events._get_running_loop()
     if isinstance(loop, SagaLoop):
         loop.generators.append(generator)
-
-
-def _closed(coroutine: Any) -> None:
-    with suppress(BaseException):  # A coroutine that answers its closing with an error is gone all the same.
-        coroutine.close()
 
 
 def _refusing(name: str) -> Callable[..., NoReturn]:

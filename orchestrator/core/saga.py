@@ -255,7 +255,7 @@ class Saga:
 
     def _operation(self, what: str, make: Callable[..., Operation], *args: Any) -> Coroutine[Any, Any, Any]:
         if self._st.loop.evicted:
-            raise Evicted
+            return self._st.loop.refused_operation()
         frame: FrameType = sys._getframe(2)
         unbegun = Unbegun(what, (frame.f_code.co_filename, frame.f_lineno))
         self._st.unbegun[id(unbegun)] = unbegun

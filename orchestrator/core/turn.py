@@ -32,6 +32,11 @@ from orchestrator.core.undo import Place
 from orchestrator.errors import Misuse
 from orchestrator.problems import Problem, problem_of
 
+_NOTHING = (
+    "the saga waits here for what is no operation of it (a future of another thread, an event that nobody sets), so "
+    "nothing can ever wake it. Await a step for what is outside: s.step(function, …)"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
@@ -164,8 +169,18 @@ class LiveSaga:
         if st.loop.broken is not None:
             broken = st.loop.broken
             raise (broken if isinstance(broken, Blocked) else Blocked(_problem(broken))) from broken
+        if self._waits_for_nothing():
+            raise Blocked(_problem(st.loop.misuse(f"{st.loop.waits_at()}: {_NOTHING}")))
         self.position += 1
         return Turn(decisions=tuple(st.decisions), next_timer=self.next_timer)
+
+    def _waits_for_nothing(self) -> bool:
+        """It has not ended, and no entry but a person's verb could ever wake it."""
+        st = self._st
+        if st.status in TERMINAL or st.status == "queued" or st.stuck or st.loop.timers.first() is not None:
+            return False
+        # The newest first: an open one is found at once, however many wait to be undone.
+        return not any(op.state in ("open", "undoing") for op in reversed(st.operations.values()))
 
     def _apply(self, entry: Entry) -> str | None:
         """Make ready what the entry wakes. None, or why it is ignored."""

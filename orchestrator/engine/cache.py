@@ -5,7 +5,8 @@ What is here is only a cache: after a lost shard, a failed commit or an eviction
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,7 @@ class Cache:
 
     def __init__(self, registry: Registry, size_max: int = limits.LIVE_SAGAS_MAX) -> None:
         self._registry, self._size_max = registry, size_max
+        self.watched: Callable[[str], AbstractContextManager[None]] = lambda _saga_id: nullcontext()
         self._residents: OrderedDict[str, Resident] = OrderedDict()
 
     def __len__(self) -> int:
@@ -95,7 +97,8 @@ class Cache:
         """Forget one: its coroutines are closed, with every operation refusing."""
         resident = self._residents.pop(saga_id, None)
         if resident is not None and resident.live is not None:
-            resident.live.evict()
+            with self.watched(saga_id):  # Its code runs once more, and may answer by going on.
+                resident.live.evict()
 
     def drop_shards(self, shards: frozenset[int]) -> None:
         """These shards are not ours any more."""

@@ -57,10 +57,10 @@ class Committer:
             known = self._processing.prepare(connection, work)
             try:
                 written = self._process_and_write(connection, work, known)
-            except psycopg.errors.UniqueViolation as error:
+            except psycopg.errors.UniqueViolation:
                 # A start came through Kafka before its caller's COMMIT was visible here: now it is, read again.
                 refused += 1
-                if error.diag.constraint_name != "sagas_id_key" or refused == STARTS_SEEN_MAX:
+                if refused == STARTS_SEEN_MAX:
                     raise
                 self._forget(work)
             else:
@@ -81,8 +81,7 @@ class Committer:
         try:
             self._write(connection, batch)
         except psycopg.Error as error:
-            is_start = isinstance(error, psycopg.errors.UniqueViolation)
-            if is_start or (error.sqlstate or "")[:2] not in POISON_CLASSES or connection.broken:
+            if _is_unseen_start(error) or (error.sqlstate or "")[:2] not in POISON_CLASSES or connection.broken:
                 raise
             log.warning("the database refuses a value (%s): finding the saga that holds it", str(error).strip())
             self._forget(work)
@@ -99,9 +98,17 @@ class Committer:
             self._cache.drop(one.saga_id or "")
 
     def _commit_one(self, connection: psycopg.Connection[Any], one: Work) -> None:
-        batch = Batch()
-        self._processing.process(batch, one, self._processing.prepare(connection, [one]), connection)
-        self._write(connection, batch)
+        for left in reversed(range(STARTS_SEEN_MAX)):
+            batch = Batch()
+            self._processing.process(batch, one, self._processing.prepare(connection, [one]), connection)
+            try:
+                self._write(connection, batch)
+            except psycopg.errors.UniqueViolation as error:
+                if not left or not _is_unseen_start(error):
+                    raise
+                self._forget([one])
+            else:
+                return
 
     def _isolate(self, connection: psycopg.Connection[Any], one: Work, error: psycopg.Error) -> None:
         """The culprit: its saga is quarantined in a transaction of its own, and the others go on."""
@@ -130,3 +137,8 @@ class Committer:
             self.counts.committed(batch, time.monotonic() - began_s)
             self._committed(batch)
             return
+
+
+def _is_unseen_start(error: psycopg.Error) -> bool:
+    """Its row was not visible when it was looked for. Any other doubling is a value that can't be kept."""
+    return isinstance(error, psycopg.errors.UniqueViolation) and error.diag.constraint_name == "sagas_id_key"

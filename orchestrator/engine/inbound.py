@@ -8,10 +8,12 @@ from orchestrator.canonical import canonical_json, input_hash
 from orchestrator.core.entries import Entry, Replied, SettleRequested, UndoReplied, UndoRequested
 from orchestrator.core.ids import OperationKey
 from orchestrator.engine import mail, sagas
-from orchestrator.errors import PayloadError
+from orchestrator.errors import AmendsError
 from orchestrator.messaging import avro, control
 from orchestrator.messaging.envelope import Envelope, Unreadable
 from orchestrator.problems import Problem
+
+VERSION_MAX = 2**31 - 1  # the column
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def read(message: Envelope | Unreadable, at_us: int) -> Came:
         return Dead(message.error)
     try:
         return _read(message, at_us)
-    except (PayloadError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (AmendsError, ValueError, KeyError, TypeError, RecursionError) as error:
         return Dead(f"{type(error).__name__}: {error}")
 
 
@@ -146,13 +148,20 @@ def _child_entry(m: Envelope, at_us: int) -> Replied:
 
 
 def _start_row(m: Envelope) -> sagas.SagaRow:
+    """Nothing vouches for a start but that it lies in the topic: what its row or its first turn could not take is found
+    here, before it shares a batch with others.
+    """
     start = control.Start.decode(m.payload)
     # Not every client writes JSON as ours do, and the same input must be the same text.
     given = canonical_json(control.from_json_text(start.input))
+    if not 1 <= start.version <= VERSION_MAX:
+        raise ValueError(f"the version {start.version} is not one from 1 to {VERSION_MAX}")
+    if (start.parent_key is None) != (start.parent_reply_to is None):
+        raise ValueError("a child's start has both parent_key and parent_reply_to")
     return sagas.SagaRow(
         saga_no=0,
         id=_saga_id(m),
-        uid=start.uid,
+        uid=str(UUID(start.uid)),
         type=start.type,
         version=start.version,
         shard=m.partition,

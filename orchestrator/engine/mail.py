@@ -32,12 +32,16 @@ HOLD: LiteralString = """
 """
 RELEASED: LiteralString = "DELETE FROM amends.held_entries WHERE saga_no = ANY (%s)"
 _HELD: LiteralString = "SELECT entry FROM amends.held_entries WHERE saga_no = %s ORDER BY n"
+# The same message that is read again (its offset was not kept) is no second one; another at the same offset is.
 BURY: LiteralString = """
     INSERT INTO amends.dead_letters (topic, partition, "offset", kind, saga_id, type, headers, payload, error)
     SELECT t.topic, t.partition, t.position, t.kind, t.saga_id, t.type, t.headers, t.payload, t.error
     FROM unnest(%s::text[], %s::int[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bytea[],
         %s::text[]) AS t(topic, partition, position, kind, saga_id, type, headers, payload, error)
-    ON CONFLICT (topic, partition, "offset") DO NOTHING
+    WHERE NOT EXISTS (
+        SELECT FROM amends.dead_letters d
+        WHERE d.topic = t.topic AND d.partition = t.partition AND d."offset" = t.position
+          AND d.headers = t.headers AND d.payload IS NOT DISTINCT FROM t.payload)
 """
 COUNT: LiteralString = """
     INSERT INTO amends.ignored AS i (reason, count, last_at, last_saga_id)

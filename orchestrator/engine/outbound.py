@@ -58,6 +58,15 @@ class Outbound:
         """Whether an answer echoes the nonce of this operation."""
         return is_genuine(self._secret, operation_key, echoed)
 
+    def why_unanswerable(self, child: SagaRow) -> str | None:
+        """A child whose end could never be told: nobody vouches for what its start says of its parent."""
+        if child.parent_reply_to is None:
+            return None
+        topic, _, partition = child.parent_reply_to.rpartition("/")
+        if topic == self._topics.sagas and partition.isdecimal() and int(partition) < self._shards:
+            return None
+        return f"its parent's reply_to {child.parent_reply_to!r} is no shard of {self._topics.sagas}"
+
     def rows(self, saga: SagaRow, decision: Decision) -> list[Row]:
         """What leaves because of a decision; nothing for what stays in this process."""
         row = self._row(saga, decision)

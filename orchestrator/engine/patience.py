@@ -38,6 +38,7 @@ class Patience:
     watermarks: Watermarks
     processing: Processing
     ask_ends: Callable[[list[int]], None]
+    lead_us: Callable[[], int] = lambda: 0  # how much later our time is than the database's stamps
     _held: dict[int, list[Wakeup]] = field(default_factory=dict)
     _unhealthy_us: int = 0  # the last moment at which rows lay in the outbox for too long
     _departures: Departures = field(default_factory=Departures)
@@ -102,8 +103,9 @@ class Patience:
 
     def _healthy(self, connection: psycopg.Connection[Any], now_us: int) -> bool:
         row = connection.execute(_OLDEST).fetchone()
-        self._departures.looked(None if row is None else row[0], now_us)
-        if row is None or now_us - row[0] < limits.OUTBOX_HEALTHY_S * 1e6:
+        oldest_us = None if row is None else row[0] + self.lead_us()
+        self._departures.looked(oldest_us, now_us)
+        if oldest_us is None or now_us - oldest_us < limits.OUTBOX_HEALTHY_S * 1e6:
             return True
         self._unhealthy_us = now_us
         return False

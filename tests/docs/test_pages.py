@@ -80,3 +80,16 @@ def test_pages_that_the_code_names_exist() -> None:
         for match in re.findall(r"docs/[\w/.-]+\.md", path.read_text())
     }
     assert not [path for path in named if not (ROOT / path).is_file()]
+
+
+def test_every_test_of_bad_input_stands_on_its_page() -> None:
+    named = set(NAMED_TEST.findall((ROOT / "docs" / "bad-input.md").read_text()))
+    paths = sorted((ROOT / "tests" / "bad_input").glob("test_*.py"))
+    assert len(paths) > 5
+    there = {
+        (str(path.relative_to(ROOT)), name)
+        for path in paths
+        for name in functions_in(str(path.relative_to(ROOT)))
+        if name.startswith("test_")
+    }
+    assert there - named == set()

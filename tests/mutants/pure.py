@@ -536,7 +536,7 @@ MUTANTS = (
         17,
         "eviction_is_left_to_the_collector",
         _LOOP,
-        "                _closed(task.get_coro())\n",
+        "                close(task.get_coro())\n",
         "                task.get_coro()\n",
     ),
     Mutant(

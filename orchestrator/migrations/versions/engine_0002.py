@@ -1,4 +1,4 @@
-"""A saga's status is in no index, and since when it waits for a person."""
+"""A saga's status is in no index; since when it waits for a person; dead letters of a topic that was made anew."""
 
 from orchestrator.migrations.revisions import execute_file
 
@@ -9,7 +9,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    execute_file("orchestrator.engine", "0002_parked.sql")
+    execute_file("orchestrator.engine", "0002_indexes.sql")
 
 
 def downgrade() -> None:

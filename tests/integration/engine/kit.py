@@ -22,7 +22,7 @@ from orchestrator.contracts import messages
 from orchestrator.core.registry import Registry
 from orchestrator.core.saga_type import SagaType
 from orchestrator.engine.worker import Worker
-from orchestrator.messaging.topics import Topics
+from orchestrator.messaging.topics import PARTITIONS_DEFAULT, Topics
 from orchestrator.migrations.migrate import migrate
 from orchestrator.participant import Participant
 from orchestrator.participant.runner import Runner
@@ -183,12 +183,19 @@ class Process:
 
 
 @contextmanager
-def system(database_url: str, kafka_bootstrap_servers: str, topic_prefix: str) -> Iterator[System]:
+def system(
+    database_url: str,
+    kafka_bootstrap_servers: str,
+    topic_prefix: str,
+    *,
+    shards: int = SHARDS,
+    partitions: int = PARTITIONS_DEFAULT,
+) -> Iterator[System]:
     """Migrated, with all topics of the imported message classes; nothing runs yet."""
-    needed = Topics(topic_prefix).needed(messages().values(), shards=SHARDS)
+    needed = Topics(topic_prefix).needed(messages().values(), shards=shards, partitions=partitions)
     migrate(
         database_url,
-        shards=SHARDS,
+        shards=shards,
         topic_prefix=topic_prefix,
         topics=needed,
         kafka_bootstrap_servers=kafka_bootstrap_servers,

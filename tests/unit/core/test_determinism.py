@@ -5,6 +5,8 @@ import os
 import random
 import socket
 import subprocess
+import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -134,6 +136,8 @@ SNEAKY: list[tuple[str, Callable[[], Any]]] = [
     ("subprocess.Popen", lambda: subprocess.run(["true"], check=True)),
     ("os.system", lambda: os.system("true")),
 ]
+if sys.version_info >= (3, 12):  # before, Python tells nobody of a new thread
+    SNEAKY += [("_thread.start_", lambda: threading.Thread(target=int).start())]
 
 
 @pytest.mark.parametrize(("event", "sneak"), SNEAKY)

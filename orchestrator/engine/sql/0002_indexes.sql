@@ -1,4 +1,5 @@
--- No index may name the status: each change of it would then write into all of them (no HOT update). Safe to run again.
+-- Safe to run again.
+-- No index may name the status: each change of it would then write into all of them (no HOT update).
 
 ALTER TABLE amends.sagas
     ADD COLUMN IF NOT EXISTS parked_at timestamptz;  -- since when it is stuck or blocked
@@ -9,6 +10,10 @@ DROP INDEX IF EXISTS amends.sagas_open;
 DROP INDEX IF EXISTS amends.sagas_parked;
 CREATE INDEX sagas_open ON amends.sagas (shard, saga_no) WHERE ended_at IS NULL;
 CREATE INDEX sagas_parked ON amends.sagas (saga_no) WHERE parked_at IS NOT NULL;
+
+-- Not unique: a topic that was made anew has other messages under the same offsets.
+ALTER TABLE amends.dead_letters DROP CONSTRAINT IF EXISTS dead_letters_topic_partition_offset_key;
+CREATE INDEX IF NOT EXISTS dead_letters_place ON amends.dead_letters (topic, partition, "offset");
 
 -- As before, and since when a saga waits for a person.
 CREATE OR REPLACE FUNCTION amends.move_sagas(
