@@ -13,7 +13,7 @@ from tests.integration.engine.kit import SHARDS, System
 
 BACKLOG = 4_000  # several rounds
 VERB_AT_THE_THIRD_TURN = """
-    CREATE FUNCTION interrupt() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE FUNCTION interrupt() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
     BEGIN
         INSERT INTO amends.verbs (saga_id, shard, verb) SELECT id, shard, 'terminate' FROM amends.sagas;
         RETURN NULL;
