@@ -67,7 +67,7 @@ class Topology:
 
         A shard that had no partition when the topic was looked at last is left out, so that the others have an answer.
         """
-        there = [shard for shard in shards if shard < self._sagas_partitions]
+        there = [shard for shard in shards if shard < self._sagas_partitions or not self._sagas_topic_id]
         missing = sorted(set(shards) - set(there))
         if missing and missing != self._told_missing:
             log.error(

@@ -9,6 +9,6 @@ def test_the_tables_of_the_page_are_those_of_the_code() -> None:
 
 def test_every_object_and_role_is_on_the_page() -> None:
     text = roles_page.PAGE.read_text()
-    assert "| `outbox_dead` | | | | SELECT, INSERT, UPDATE, DELETE | SELECT, UPDATE (redrive_at), DELETE |" in text
+    assert "| `relay_slot` | | | | SELECT, UPDATE | SELECT |" in text
     assert "| `relay` | all topics | Write |" in text
     assert "| `amends_owner` |" in text
