@@ -147,7 +147,7 @@ def test_nobody_is_rung_for_the_end_of_another_saga(told: Hearing, database_url:
 async def test_a_client_that_never_waits_never_listens(settings: Settings, database_url: str) -> None:
     async with Client(settings) as client:
         await client.start(checkout, ORDER, id="order-7")
-        await client.describe("order-7")
+        await client.get("order-7", "progress", str)
         ended(database_url, "order-7", "completed", result={"order_id": "7"})
         assert await client.result(checkout, "order-7") == Receipt(order_id="7")
         assert asked(database_url, SESSIONS, APPLICATION_NAME) == 0

@@ -8,17 +8,24 @@ from collections.abc import Iterator
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from pydantic import SecretStr
 
 from orchestrator import App, SyncClient
 from orchestrator.cli import exits
 from orchestrator.monitoring import listener
 from orchestrator.monitoring.listener import Listener, text_answer
 from orchestrator.monitoring.monitor import Monitor
+from orchestrator.settings import Settings
 from tests.deadlines import deadline, eventually
 from tests.integration.engine.kit import System
 from tests.integration.operations import watched_app
 from tests.integration.operations.watched import APP, Watched, amends, free_port
 from tests.integration.operations.watched_app import app, booked, dawdling, nudged
+
+
+def with_port(system: System) -> Settings:
+    """Of one process that is everything, as the administrator who may be everybody."""
+    return system.settings.model_copy(update={"database_url": SecretStr(system.url), "metrics_port": free_port()})
 
 
 @pytest.fixture
@@ -108,7 +115,7 @@ def test_openmetrics_comes_to_who_asks_for_it(system: System) -> None:
 def test_a_long_turn_does_not_keep_the_listener_from_answering(system: System) -> None:
     system.relay()
     system.orchestrator([dawdling])
-    settings = system.settings.model_copy(update={"metrics_port": free_port()})
+    settings = with_port(system)
     with Monitor(settings) as monitor, SyncClient(system.settings) as client:
         watched = Watched(settings.metrics_port)
         monitor.watch_worker(system.workers[0])
@@ -124,7 +131,7 @@ def test_a_long_turn_does_not_keep_the_listener_from_answering(system: System) -
 
 
 def test_nothing_is_ready_before_it_has_begun_and_while_it_is_being_stopped(system: System) -> None:
-    with Monitor(system.settings.model_copy(update={"metrics_port": free_port()})) as monitor:
+    with Monitor(with_port(system)) as monitor:
         watched = Watched(monitor._settings.metrics_port)
         assert watched.get("/ready").status == 503
         assert watched.get("/health").json == {"status": "ok", "reasons": {}}
@@ -138,7 +145,7 @@ def test_nothing_is_ready_before_it_has_begun_and_while_it_is_being_stopped(syst
 
 
 def test_a_thread_that_has_died_is_broken_for_good(system: System) -> None:
-    with Monitor(system.settings.model_copy(update={"metrics_port": free_port()})) as monitor:
+    with Monitor(with_port(system)) as monitor:
         watched = Watched(monitor._settings.metrics_port)
         system.orchestrator([nudged], name="one")
         monitor.watch_worker(system.workers[0])
@@ -152,7 +159,7 @@ def test_a_thread_that_has_died_is_broken_for_good(system: System) -> None:
 
 
 async def test_all_of_an_app_in_one_process_shows_each_part(system: System) -> None:
-    settings = system.settings.model_copy(update={"metrics_port": free_port()})
+    settings = with_port(system)
     watched = Watched(settings.metrics_port)
     all_of_it = App(sagas=app.sagas, participants=app.participants)
     async with all_of_it.running(settings) as client:

@@ -16,8 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from orchestrator.settings import Settings
 from tests.deadlines import deadline, eventually
+from tests.roles import Login, as_role
 
 APP = "tests.integration.operations.watched_app"
+ROLES: dict[str, Login] = {"orchestrator": "worker", "participant": "participant", "relay": "relay"}
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -98,11 +100,13 @@ class Watched:
 
 @contextmanager
 def amends(settings: Settings, *arguments: str, log: Path | None = None, **environment: str) -> Iterator[Watched]:
-    """Run a process of the command line with a port of its own; it is killed at the end. Its stderr goes to `log`."""
+    """Run a process of the command line, under its role, with a port of its own; it is killed at the end. Its stderr
+    goes to `log`.
+    """
     port = free_port()
     env = {
         **os.environ,
-        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "DATABASE_URL": as_role(settings.database_url.get_secret_value(), ROLES[arguments[0]]),
         "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
         "AMENDS_TOPIC_PREFIX": settings.topic_prefix,
         "AMENDS_METRICS_PORT": str(port),
