@@ -22,7 +22,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no _
 from orchestrator import limits
 from orchestrator.errors import DependencyError
 from orchestrator.messaging.acls import Acl
-from orchestrator.messaging.kafka_errors import DENIED, MISSING, Mapped, NoAuthorizer, dependency_error, reason_of
+from orchestrator.messaging.kafka_errors import MISSING, Denied, Mapped, NoAuthorizer, dependency_error, reason_of
 from outbox_relay.kafka_log import sparing_logger
 
 CALL_TIMEOUT_S = 10.0
@@ -120,10 +120,8 @@ class Admin:
         """Raise DependencyError for brokers that are too old. Whoever may not read their settings is not told."""
         try:
             settings = self.broker_settings()
-        except DependencyError as error:
-            if isinstance(error.__cause__, KafkaException) and reason_of(error.__cause__).code() in DENIED:
-                return
-            raise
+        except Denied:
+            return
         if limits.KAFKA_SETTING_OF_3_7 not in settings:
             raise DependencyError(f"Kafka at {self._bootstrap} is older than 3.7; use 3.7 or later")
 

@@ -47,6 +47,10 @@ class KafkaAway(DependencyError):
     """No broker answers: it is away, or KAFKA_BOOTSTRAP_SERVERS is wrong; nobody can tell which."""
 
 
+class Denied(DependencyError):
+    """The brokers know who we are, or should, and do not let us."""
+
+
 class SessionTooShort(DependencyError):
     """The broker's group.min.session.timeout.ms is above ours."""
 
@@ -81,7 +85,7 @@ def dependency_error(reason: KafkaError, what: str, topic: str = "") -> Dependen
     if reason.code() == KafkaError.SECURITY_DISABLED:
         return NoAuthorizer(f"{what}: {reason}")
     if reason.code() in DENIED:
-        return DependencyError(f"{what}: {reason}: docs/operations/roles.md lists the ACLs of each role")
+        return Denied(f"{what}: {reason}: docs/operations/roles.md lists the ACLs of each role")
     if reason.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN):
         return KafkaAway(f"{what}: no broker answers ({reason.name()}): is KAFKA_BOOTSTRAP_SERVERS right?")
     return DependencyError(f"{what}: {reason}")
