@@ -5,11 +5,13 @@ from typing import Any
 
 from orchestrator.contracts import Message
 from orchestrator.core import values
+from orchestrator.core.blocked import Blocked
 from orchestrator.core.decisions import Wait
 from orchestrator.core.entries import Json, MessageArrived
 from orchestrator.core.operations import Operation
 from orchestrator.core.state import SagaState
-from orchestrator.problems import Problem
+from orchestrator.errors import PayloadError
+from orchestrator.problems import Problem, problem_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,15 @@ class Receive(Operation):
         return mail.type in self.types and mail.channel == self.channel
 
     def get(self, mail: Mail) -> None:
+        """Raises Blocked for a body that the class does not take: the saga's code must not meet that error, whether the
+        message came before the saga waited for it or after.
+        """
         self.got = mail
-        self.succeed(mail.body)
+        try:
+            self.succeed(mail.body)
+        except PayloadError as error:
+            broken = self.st.loop.broken = Blocked(problem_of(error))
+            raise broken from error
 
     def value_of(self, body: Json) -> Any:
         assert self.got is not None

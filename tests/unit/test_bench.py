@@ -3,6 +3,7 @@
 import pytest
 
 from tests.bench import __main__ as bench
+from tests.bench import page
 from tests.bench.targets import REFERENCE_COMMITS_PER_S, TARGETS, Target
 
 
@@ -38,3 +39,16 @@ def test_every_target_has_a_unit_that_says_which_way_is_better() -> None:
     assert {name for name, target in TARGETS.items() if target.at_least} == {
         name for name in TARGETS if name.endswith(("_per_s", "_ratio"))
     }
+
+
+def test_each_target_has_its_row_on_both_pages() -> None:
+    assert set(page.WHAT) == {page.REFERENCE, *TARGETS}
+    for path in page.PAGES:
+        _, _, rest = path.read_text().partition(page.BEGIN)
+        shown, _, _ = rest.partition(page.END)
+        assert [what for what in page.WHAT.values() if f"| {what} |" not in shown] == []
+
+
+def test_a_page_keeps_what_is_around_its_table() -> None:
+    text = f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n"
+    assert page.with_table(text, "new") == f"before\n{page.BEGIN}\nnew\n{page.END}\nafter\n"

@@ -1,10 +1,12 @@
 """Messages: order, doubles, channels, and none lost (rule 12, hole A10)."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from orchestrator import Misuse, Saga, TimedOut, saga
+from orchestrator.core.blocked import Blocked
 from orchestrator.core.decisions import Publish, SendMessage, SetValue, StartSaga
 from orchestrator.core.entries import Started
 from orchestrator.core.ids import SagaIdentity
@@ -110,6 +112,25 @@ def test_a_message_before_the_start_is_kept() -> None:
     live.feed(Started(at_us=1, input=0))
     assert live.message_ids == {"e"}
     assert live._mailbox.mail[0].body == {"reference": "early"}
+
+
+@pytest.mark.parametrize("is_early", [False, True], ids=["after the saga waits for it", "before"])
+def test_a_message_that_its_class_does_not_take_blocks_the_saga_whenever_it_came(is_early: bool) -> None:
+    @saga
+    async def catches_all(s: Saga, _: int) -> str:
+        await s.call(Print(order="first"))
+        try:
+            return (await s.receive(Paid)).reference
+        except Exception:
+            return "went on"
+
+    driver = Driver(catches_all, 0)
+    unfit = replace(driver.message(Paid(reference="1"), id="a"), body={"reference": 7})
+    label = driver.reply(0, "label")
+    first, last = (unfit, label) if is_early else (label, unfit)
+    driver.live.feed(first)
+    with pytest.raises(Blocked, match="this is no Paid: reference"):
+        driver.live.feed(last)
 
 
 def test_what_is_written_with_the_turn() -> None:
