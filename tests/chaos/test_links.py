@@ -112,7 +112,7 @@ def seen_by(party: str, system: System, net: Net) -> System:
     settings = type(system.settings)(
         **{**system.settings.model_dump(), "database_url": url, "kafka_bootstrap_servers": kafka}
     )
-    return System(settings, system.stack, system.errors)
+    return System(settings, url, system.stack, system.errors)
 
 
 class Traffic:
