@@ -61,7 +61,8 @@ class Announcer:
 
     def _announce(self, connection: psycopg.Connection[Any]) -> None:
         while not self._stop or self._ended:
-            self._bell.wait()
+            if not self._ended:  # what a lost session left is not rung for again
+                self._bell.wait()
             self._bell.clear()
             ended = list(self._ended)
             for payload in announcement.payloads(ended):

@@ -38,6 +38,13 @@ def announce(url: str, saga_id: str) -> None:
             connection.execute(announcement.NOTIFY, (payload,))
 
 
+def waiting_for(client: SyncClient, found: list[Receipt]) -> threading.Thread:
+    """Without a timeout: who waits looks once more at its end, whether he was told or not."""
+    thread = threading.Thread(target=lambda: found.append(client.result(checkout, "order-7")), daemon=True)
+    thread.start()
+    return thread
+
+
 @pytest.fixture
 def never_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who hears does not look by himself for longer than a test may take."""
@@ -72,12 +79,11 @@ def test_an_end_is_heard_without_await(settings: Settings, database_url: str) ->
     found: list[Receipt] = []
     with SyncClient(settings) as client:
         client.start(checkout, ORDER, id="order-7")
-        thread = threading.Thread(target=lambda: found.append(client.result(checkout, "order-7", timeout=deadline(20))))
-        thread.start()
+        thread = waiting_for(client, found)
         eventually(lambda: client._heard().session > 0, 10, "it hears")
         ended(database_url, "order-7", "completed", result={"order_id": "7"})
         announce(database_url, "order-7")
-        thread.join()
+        thread.join(deadline(20))
     assert found == [Receipt(order_id="7")]
 
 
@@ -86,11 +92,10 @@ def test_who_hears_looks_all_the_same(settings: Settings, database_url: str) -> 
     found: list[Receipt] = []
     with SyncClient(settings) as client:
         client.start(checkout, ORDER, id="order-7")
-        thread = threading.Thread(target=lambda: found.append(client.result(checkout, "order-7", timeout=deadline(20))))
-        thread.start()
+        thread = waiting_for(client, found)
         eventually(lambda: client._heard().session > 0, 10, "it hears")
         ended(database_url, "order-7", "completed", result={"order_id": "7"})
-        thread.join()
+        thread.join(deadline(20))
     assert found == [Receipt(order_id="7")]
 
 
@@ -99,12 +104,11 @@ def test_who_hears_no_more_looks_again_soon(settings: Settings, database_url: st
     found: list[Receipt] = []
     with SyncClient(settings) as client:
         client.start(checkout, ORDER, id="order-7")
-        thread = threading.Thread(target=lambda: found.append(client.result(checkout, "order-7", timeout=deadline(20))))
-        thread.start()
+        thread = waiting_for(client, found)
         eventually(lambda: client._heard().session > 0, 10, "it hears")
         ended(database_url, "order-7", "completed", result={"order_id": "7"})
         assert asked(database_url, END_SESSIONS, APPLICATION_NAME) == 1
-        thread.join()
+        thread.join(deadline(20))
     assert found == [Receipt(order_id="7")]
 
 
