@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Coroutine, MutableMapping
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -23,6 +23,7 @@ from orchestrator.core.state import SagaState, Unbegun
 from orchestrator.core.steps import Step
 from orchestrator.core.tasks import PLACE
 from orchestrator.core.undo import Place, undo_place
+from orchestrator.log_fields import FieldsAdapter
 from orchestrator.retry import Retry
 
 if TYPE_CHECKING:
@@ -296,15 +297,10 @@ class _ScopeBlock:
             await undo_place(self._st, self._place)
 
 
-class _Log(logging.LoggerAdapter[logging.Logger]):
+class _Log(FieldsAdapter):
     def __init__(self, st: SagaState) -> None:
         super().__init__(logging.getLogger(f"orchestrator.saga.{st.identity.type}"), st.identity.log_fields)
         self._loop = st.loop
-
-    def process(self, msg: object, kwargs: MutableMapping[str, Any]) -> tuple[object, MutableMapping[str, Any]]:
-        """The author's own `extra` stays; the standard adapter would throw it away before Python 3.13."""
-        kwargs["extra"] = {**(kwargs.get("extra") or {}), **(self.extra or {})}
-        return msg, kwargs
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802  # the name is logging's
         return not self._loop.replaying and super().isEnabledFor(level)

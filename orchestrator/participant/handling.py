@@ -1,7 +1,6 @@
 """What a handler gets besides its message: `Handling` for a call out, `Transaction` inside the inbox's own."""
 
 import logging
-from collections.abc import MutableMapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -9,6 +8,7 @@ from psycopg import AsyncConnection
 from typing_extensions import TypeVar
 
 from orchestrator.contracts import Event
+from orchestrator.log_fields import FieldsAdapter
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -66,7 +66,7 @@ class Handling(Generic[_D]):
         """Each line carries `saga_id`, `operation_key` and `attempt`; rendered by `amends`, every line of a handler
         does, whatever logger it comes from, and `command_type` and `trace_id` too.
         """
-        return _Log(_LOG, {"saga_id": self._saga_id, "operation_key": self._key, "attempt": self._attempt})
+        return FieldsAdapter(_LOG, {"saga_id": self._saga_id, "operation_key": self._key, "attempt": self._attempt})
 
     @property
     def deps(self) -> _D:
@@ -80,13 +80,6 @@ class Handling(Generic[_D]):
         answer came to be known belongs into `record`.
         """
         self._published.append(event)
-
-
-class _Log(logging.LoggerAdapter[logging.Logger]):
-    def process(self, msg: object, kwargs: MutableMapping[str, Any]) -> tuple[object, MutableMapping[str, Any]]:
-        """The author's own `extra` stays; the standard adapter would throw it away before Python 3.13."""
-        kwargs["extra"] = {**(kwargs.get("extra") or {}), **(self.extra or {})}
-        return msg, kwargs
 
 
 class Transaction(Handling[_D]):
