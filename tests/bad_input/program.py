@@ -1,6 +1,8 @@
 """What the bad input is thrown at: a till, the sagas that pay at it, and a neighbour who must not notice anything."""
 
 import asyncio
+import secrets
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -127,4 +129,18 @@ async def quiet(s: Saga, seconds: float) -> str:
     return "awake"
 
 
-app = App(sagas=[neighbour, two_payments, stubborn, quiet], participants=[till])
+async def write_much(done: str) -> str:
+    """A result of 100 KB for as long as there is no such file."""
+    await asyncio.sleep(0.05)
+    return "" if Path(done).exists() else secrets.token_hex(50_000)
+
+
+@saga
+async def hungry(s: Saga, done: str) -> str:
+    """Its journal grows until somebody says that it is enough."""
+    while await s.step(write_much, done):
+        pass
+    return "enough"
+
+
+app = App(sagas=[neighbour, two_payments, stubborn, quiet, hungry], participants=[till])

@@ -21,7 +21,7 @@ from orchestrator.migrations import migrate
 from orchestrator.settings import Settings
 from tests.bad_input import program
 from tests.bad_input.own_postgres import OwnPostgres, own_postgres
-from tests.bad_input.program import Go, two_payments
+from tests.bad_input.program import Go, hungry, two_payments
 from tests.bad_input.world import World
 from tests.deadlines import deadline
 from tests.integration.engine import kit
@@ -228,7 +228,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.slow
 def test_a_full_disk_is_waited_out(
-    small_disk: Path, kafka_bootstrap_servers: str, topic_prefix: str, caplog: pytest.LogCaptureFixture
+    small_disk: Path, tmp_path: Path, kafka_bootstrap_servers: str, topic_prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = ("min_wal_size=32MB", "max_wal_size=48MB", "wal_keep_size=0")
     with (
@@ -237,18 +237,23 @@ def test_a_full_disk_is_waited_out(
     ):
         insistently(world, "p")
         world.eventually(lambda: world.paid("p") == 1, "it waits for its message")
+        world.client.start(hungry, str(tmp_path / "enough"), id="hungry")
+        world.eventually(lambda: world.turns("hungry") > 2, "somebody writes as the disk becomes full")
         ballast = small_disk / "ballast"
         _fill(ballast)
         world.eventually(lambda: _refuses(postgres), "no row finds a place", 60)
         with pytest.raises((psycopg.Error, DependencyError)):
             for n in range(10_000):  # WAL that is there already takes some
                 world.client.start(two_payments, "x" * 100_000, id=f"too-much-{n}")
+        said = ("No space left", "the database session was lost")
+        world.eventually(lambda: any(words in caplog.text for words in said), "the orchestrator says so", 60)
         ballast.unlink()
+        (tmp_path / "enough").touch()
         postgres.start()  # If it had to give up: a full disk under its WAL is the end of it.
         insistently(world, "q")
         finish(world, "p", "q")
+        assert world.client.result(hungry, "hungry", timeout=deadline(90)) == "enough"
         world.neighbours_go_on()
-        assert "No space left" in caplog.text or "the database session was lost" in caplog.text
 
 
 def _fill(path: Path) -> None:
