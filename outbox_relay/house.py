@@ -44,7 +44,8 @@ class House(threading.Thread):
         super().__init__(name=f"outbox-house-{name}", daemon=True)
         self.topic_ids: dict[str, str | None] = {}
         self.missing: frozenset[str] = frozenset()
-        self.asked: frozenset[str] = frozenset()  # topics that Kafka was asked about, answer or not
+        self.partitions: dict[str, int] = {}  # of topics, as Kafka said since they were doubted last
+        self._asked: frozenset[str] = frozenset()  # topics that Kafka was asked about, answer or not
         self.redrive_asked = threading.Event()
         self.slot_wanted = True
         self.external_slot: str | None = None  # the slot of whoever sends in our place
@@ -53,6 +54,7 @@ class House(threading.Thread):
         self._stop_asked = threading.Event()
         self._wanted: set[str] = set()
         self._doubtful: frozenset[str] = frozenset()  # absent at the last look, and not before
+        self._doubted: set[str] = set()  # by the sender, since the last look began
         self._wake = threading.Event()
         self._due = {"partitions": 0.0, "topics": 0.0, "lost": 0.0}
 
@@ -77,6 +79,16 @@ class House(threading.Thread):
             self._wanted.add(topic)
             self._due["topics"] = 0.0
             self._wake.set()
+
+    def doubt(self, topic: str) -> None:
+        """What is known of it may be outdated: ask again, before anything more is sent to it."""
+        self._doubted.add(topic)
+        self._due["topics"] = 0.0
+        self._wake.set()
+
+    def knows(self, topic: str) -> bool:
+        """Whether Kafka was asked about it since it was doubted, if it ever was."""
+        return topic in self._asked and topic not in self._doubted
 
     def why_missing(self, topic: str) -> str:
         """What Kafka says of a topic that is not there for us."""
@@ -123,12 +135,13 @@ class House(threading.Thread):
     def _refresh(self, session: Session) -> None:
         known = dict.fromkeys(list(self._wanted))
         known.update((name, topic_id) for name, _count, topic_id in session.execute(topics.SELECT).fetchall())
+        self._begin_look()
         try:
             found = self._broker.describe(known)
         except (KafkaException, TimeoutError) as error:
             self.report["broker"] = str(error)
             log.warning("%s: no word from Kafka about the topics: %s", self.name, str(error) or type(error).__name__)
-            self.asked |= known.keys()
+            self._asked |= known.keys()
             return
         self.report.pop("broker", None)
         topics.store(session, found)
@@ -145,13 +158,21 @@ class House(threading.Thread):
             )
         self.topic_ids = {name: topic.topic_id for name, topic in found.items()}
         doubtful = self._see_missing(frozenset(known) - frozenset(found))
-        self.asked = frozenset(known) - doubtful
-        if dead.ask_for_found(session, {name: topic.partitions for name, topic in found.items()}):
+        self.partitions = {name: topic.partitions for name, topic in found.items()}
+        self._asked = frozenset(known) - doubtful
+        if dead.ask_for_found(session, self.partitions):
             self.redrive_asked.set()
         # Not only when the id has just changed: the ack of a lost topic may be booked after that [M5].
         if self._is_due("lost") or changed:
             self._resend_lost(session)
             self._did("lost", LOST_ROWS_EVERY_S)
+
+    def _begin_look(self) -> None:
+        """What was doubted up to here is asked about now: until the answer, what was said before is nothing."""
+        doubted = frozenset(self._doubted)
+        self._asked -= doubted
+        self.partitions = {name: count for name, count in self.partitions.items() if name not in doubted}
+        self._doubted -= doubted
 
     def _see_missing(self, absent: frozenset[str]) -> frozenset[str]:
         """Those that were there a look ago, or never asked about. A broker does not know of a topic for a moment after

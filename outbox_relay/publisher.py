@@ -23,14 +23,16 @@ REPORTS_POLL_S = 0.01
 
 # again: everything is read again and sent again. key, topic: it never will be taken; park its key, or its topic.
 # missing: the topic is not there, or our login may know nothing of it; park it until that has changed.
-Verdict: TypeAlias = Literal["again", "key", "topic", "missing"]
+# partition: the client knows no such partition. What it knows may be outdated: it is minutes late with partitions that
+# were added, and a topic that is being deleted has none for a moment. So whoever sends asks the broker.
+Verdict: TypeAlias = Literal["again", "key", "topic", "missing", "partition"]
 
 _NEVER: dict[int, Verdict] = {
     KafkaError.MSG_SIZE_TOO_LARGE: "key",
     KafkaError.RECORD_LIST_TOO_LARGE: "key",
     KafkaError.INVALID_RECORD: "key",
     KafkaError.INVALID_TIMESTAMP: "key",
-    KafkaError._UNKNOWN_PARTITION: "key",
+    KafkaError._UNKNOWN_PARTITION: "partition",
     KafkaError._UNKNOWN_TOPIC: "missing",
     KafkaError.UNKNOWN_TOPIC_OR_PART: "missing",
     KafkaError.TOPIC_EXCEPTION: "topic",

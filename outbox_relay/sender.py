@@ -38,6 +38,7 @@ from outbox_relay.polling import TableReader
 from outbox_relay.postgres import Session
 from outbox_relay.publisher import Failed, Publisher, QueueFull, Refused
 from outbox_relay.replication import Stream
+from outbox_relay.rows import StoredRow
 from outbox_relay.snapshot import current
 from outbox_relay.wake import Wake
 
@@ -79,6 +80,7 @@ class Sender:
         self._parked = dead.Parked()
         self._catching_up = CatchingUp()
         self._suspects: set[int] = set()
+        self._unplaced: set[int] = set()  # rows whose partition the client did not know
         self._look_at = 0.0
         self._stock_at = 0.0
         self._idle_s = POLL_BUSY_S
@@ -134,7 +136,7 @@ class Sender:
         self._acked(heard.acked)
         for failed in heard.failed:
             self._failed(failed)
-        again = [failed.error for failed in heard.failed if failed.verdict in ("again", "key")]
+        again = [failed.error for failed in heard.failed if failed.verdict in ("again", "key", "partition")]
         if again or heard.broken:
             self._start_over(again[0] if again else str(heard.broken))
         oldest = self._held.oldest_sent_at()
@@ -147,12 +149,17 @@ class Sender:
         if seqs:
             self._counts["sent"] += len(seqs)
             self._suspects.difference_update(seqs)
+            self._unplaced.difference_update(seqs)
             self._window = min(self._window + len(seqs), HELD_ROWS_MAX)
             self._pause_s, self._error = RESTART_FIRST_S, None
 
     def _failed(self, failed: Failed) -> None:
         self._counts["failed"] += 1
         if failed.verdict == "again":
+            return
+        if failed.verdict == "partition":
+            if (sent := self._held.sent.get(failed.seq)) is not None:
+                self._doubt(sent.item.row)
             return
         alone = len(self._held.sent) == 1 or failed.seq in self._suspects
         if failed.verdict == "key" and not alone:
@@ -187,12 +194,11 @@ class Sender:
                 return
             if self._suspects and sent and (row.seq in self._suspects or not self._suspects.isdisjoint(sent)):
                 return  # a suspect is sent alone
-            if row.topic not in self._house.asked:
+            if not self._house.knows(row.topic):
                 self._house.want(row.topic)  # its id must be known before the send; the answer is a moment away
                 return
             try:
-                if row.topic in self._house.missing:
-                    raise Refused("missing", self._house.why_missing(row.topic))
+                self._refuse_what_has_no_place(row)
                 self._publisher.send(row)
             except QueueFull:
                 return
@@ -201,12 +207,26 @@ class Sender:
                 continue
             self._held.send_next(now, self._house.topic_ids.get(row.topic))
 
+    def _refuse_what_has_no_place(self, row: StoredRow) -> None:
+        if row.topic in self._house.missing:
+            raise Refused("missing", self._house.why_missing(row.topic))
+        count = self._house.partitions.get(row.topic)
+        if row.seq in self._unplaced and count is not None and row.partition >= count:
+            raise Refused("key", f"it is for partition {row.partition}, and {row.topic} has {count}")
+
+    def _doubt(self, row: StoredRow) -> None:
+        """The client knows no such partition: ask the broker, and try a new client, which knows nothing yet."""
+        self._unplaced.add(row.seq)
+        self._house.doubt(row.topic)
+
     def _must_hold_back(self, now: float) -> bool:
         oldest = self._held.oldest_sent_at()
         return oldest is not None and now - oldest > HOLD_BACK_S
 
     def _refused(self, refused: Refused) -> None:
-        if refused.verdict == "again":
+        if refused.verdict == "partition":
+            self._doubt(self._held.waiting[0].row)
+        if refused.verdict in ("again", "partition"):
             self._start_over(str(refused))
             return
         item = self._held.leave_next()
@@ -216,6 +236,7 @@ class Sender:
     def _bury(self, seq: int, lsn: int, scope: Scope, error: str) -> None:
         self._counts["dead"] += 1
         self._suspects.discard(seq)
+        self._unplaced.discard(seq)
         self._deleter.put([Dead(seq, lsn, scope, error)])
 
     def _park(self, topic: str, key: str, verdict: str, error: str) -> None:

@@ -1,10 +1,11 @@
 """A row that Kafka will never take goes to outbox_dead and parks its key, or its topic, and nothing else."""
 
 import pytest
+from confluent_kafka.admin import AdminClient, NewPartitions
 
 from outbox_relay import Row, dead, table
-from tests.deadlines import eventually
-from tests.integration.relay.outboxes import Place, reading, relay, row, running
+from tests.deadlines import deadline, eventually
+from tests.integration.relay.outboxes import PARTITIONS, Place, reading, relay, row, running
 
 STATE = {"cdc": "streaming", "polling": "polling"}
 
@@ -54,6 +55,39 @@ def test_a_partition_that_is_not_there_parks_its_key(place: Place) -> None:
         place.add(row(topic, "good", b"0"))
         reader.await_numbers({"good": 1})
         eventually(lambda: dead_rows(place) == [("bad", "0", "key")], 20, "the bad row is dead")
+        place.await_empty()
+
+
+def test_partitions_that_were_added_are_found_although_the_client_does_not_know_them_yet(place: Place) -> None:
+    topic = place.topic("numbers")
+    with reading(place, topic) as reader, running(relay(place)):
+        place.await_state("streaming")
+        place.add(row(topic, "old", b"0"))
+        reader.await_numbers({"old": 1})  # so its client knows the topic as it was
+        admin = AdminClient({"bootstrap.servers": place.kafka})
+        admin.create_partitions([NewPartitions(topic, PARTITIONS * 2)])[topic].result(deadline(20))
+        with place.connect() as connection:
+            later = Row(topic=topic, key="new", type="T", payload=b"0", partition=PARTITIONS)
+            connection.execute(table.INSERT_MANY, table.insert_params([later], lambda _: PARTITIONS * 2))
+        place.add(row(topic, "old", b"1"))
+        place.await_empty()
+        assert dead_rows(place) == []
+        reader.await_numbers({"old": 2})
+
+
+def test_of_a_topic_that_is_made_anew_amid_the_sending_no_row_stays_parked(place: Place) -> None:
+    """For a moment its client sees the topic without any partition."""
+    topic = place.topic("numbers")
+    with running(relay(place)):
+        place.await_state("streaming")
+        number = 0
+        for _ in range(4):
+            for then in (lambda: None, lambda: place.delete_topic(topic), lambda: place.topic("numbers")):
+                then()
+                for _ in range(25):
+                    place.add(row(topic, "k", b"%d" % number))
+                    number += 1
+        eventually(lambda: dead_rows(place) == [], 30, "none is parked")
         place.await_empty()
 
 

@@ -52,17 +52,18 @@ def look(house: House) -> None:
 def test_a_topic_that_was_made_a_moment_ago_is_no_missing_one(house: House, kafka: Kafka) -> None:
     look(house)
     assert house.missing == frozenset()
-    assert house.asked == frozenset()  # so its rows wait
+    assert not house.knows(SAGAS)  # so its rows wait
     kafka.found = {SAGAS: Topic(SAGAS, 4, "A")}
     look(house)
     assert house.missing == frozenset()
-    assert house.asked == {SAGAS}
+    assert house.knows(SAGAS)
 
 
 def test_what_is_absent_twice_is_missing_until_it_is_there(house: House, kafka: Kafka) -> None:
     look(house)
     look(house)
-    assert house.missing == house.asked == {SAGAS}
+    assert house.missing == {SAGAS}
+    assert house.knows(SAGAS)
     look(house)
     assert house.missing == {SAGAS}
     kafka.found = {SAGAS: Topic(SAGAS, 4, "A")}
@@ -86,3 +87,40 @@ def test_a_topic_that_our_login_may_not_know_waits_until_it_may(
     look(house)
     assert house.missing == frozenset()
     assert "no such topic" in house.why_missing(SAGAS)
+
+
+def test_what_was_doubted_is_not_known_before_a_look_that_began_later(
+    house: House, kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka.found = {SAGAS: Topic(SAGAS, 4, "A")}
+    look(house)
+    assert (house.knows(SAGAS), house.partitions) == (True, {SAGAS: 4})
+    answer = kafka.describe
+
+    def doubted_meanwhile(names: object) -> dict[str, Topic]:
+        house.doubt(SAGAS)
+        return answer(names)
+
+    monkeypatch.setattr(kafka, "describe", doubted_meanwhile)
+    look(house)
+    assert not house.knows(SAGAS)
+    monkeypatch.undo()
+    kafka.found = {SAGAS: Topic(SAGAS, 8, "A")}
+    look(house)
+    assert (house.knows(SAGAS), house.partitions) == (True, {SAGAS: 8})
+
+
+def test_without_an_answer_nobody_claims_to_know_how_many_partitions_a_doubted_topic_has(
+    house: House, kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka.found = {SAGAS: Topic(SAGAS, 4, "A")}
+    look(house)
+    house.doubt(SAGAS)
+
+    def away(_names: object) -> dict[str, Topic]:
+        raise TimeoutError
+
+    monkeypatch.setattr(kafka, "describe", away)
+    look(house)
+    assert house.knows(SAGAS)  # its rows are tried: Kafka's client waits for Kafka better than we do
+    assert house.partitions == {}
