@@ -77,8 +77,9 @@ SCHEMA_IDS_UNKNOWN_MAX = 20_000  # of these, remembered: more than there are mes
 LIVE_SAGAS_MAX = 20_000  # parked coroutines kept in memory; about 4 KB each
 LIVE_IDLE_S = 600.0
 # New objects before Python's garbage collector looks, in an orchestrator or a participant. Its own 700 come with a few
-# turns, and looking so often was a fifth of the CPU. What sagas leave behind is mostly freed without it.
-COLLECT_AFTER = (20_000, 10, 10)
+# turns, and looking so often was a fifth of the CPU. What sagas leave behind is mostly freed without it, and each look
+# walks over all that has come since: a saga that waits is some 50 objects, 2,000 that begin at once are one look.
+COLLECT_AFTER = (100_000, 10, 10)
 ANNOUNCED_MAX = 20_000  # ends of sagas that clients were not told of yet: who is not told looks by himself
 INBOUND_QUEUE_MAX = 10_000  # messages that were read and are in no batch yet
 INBOUND_BYTES_MAX = 32 * 1024 * 1024  # of these; messages of the largest size would be gigabytes

@@ -13,7 +13,7 @@ from orchestrator.core.operations import Attempts, Operation
 from orchestrator.core.outcomes import reply_counts
 from orchestrator.core.saga_type import SagaType
 from orchestrator.core.state import SagaState
-from orchestrator.core.timers import SagaTimer
+from orchestrator.core.timers import RuntimeTimer
 from orchestrator.core.undo import Undo
 from orchestrator.problems import Problem
 from orchestrator.retry import Retry
@@ -48,9 +48,9 @@ class Call(Operation):
         self.reply: Json = None
         self.answered = False
         self.attempts = Attempts(retry)
-        self.attempt_timer: SagaTimer | None = None
+        self.attempt_timer: RuntimeTimer | None = None
         self.again = 0  # copies of this attempt that were sent, for want of an answer
-        self.again_timer: SagaTimer | None = None
+        self.again_timer: RuntimeTimer | None = None
         self.sent_at_us = st.now_us
         st.services.setdefault(cls.__service__, []).append(self.seq)
         if timeout_s is not None:

@@ -22,7 +22,7 @@ from orchestrator.core.blocked import Evicted, author_line, blocked
 from orchestrator.core.eviction import Refusals, close, end, parked
 from orchestrator.core.ids import SagaIdentity
 from orchestrator.core.tasks import SagaFuture, SagaTask, ShieldedFuture
-from orchestrator.core.timers import SagaTimer, Timers, microseconds
+from orchestrator.core.timers import RuntimeTimer, SagaTimer, Timer, Timers, microseconds
 from orchestrator.errors import Misuse
 
 _NUMBER_BITS = 24  # tasks and futures of one saga in memory that can be told apart from those of others
@@ -71,8 +71,8 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
         self.generators: list[AsyncGenerator[Any, Any]] = []
         self.timer_noted: Callable[[float, bool], None] | None = None  # told of each timer that saga code sets
         self._system_tasks: list[SagaTask] = []
-        self._ready: list[events.Handle] = []
-        self._retries: list[events.Handle] = []
+        self._ready: list[events.Handle | RuntimeTimer] = []
+        self._retries: list[events.Handle | RuntimeTimer] = []
         self._number = 0
         self._tasks_after_pruning = 0
 
@@ -106,7 +106,10 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
         if self.timer_noted is not None:
             is_sleep = getattr(callback, "__name__", "") == "_set_result_unless_cancelled"
             self.timer_noted(when - self.time(), is_sleep)
-        return self.arm(self.start_us + microseconds(when), callback, *args, context=context)
+        due_us = self.start_us + microseconds(when)
+        timer = SagaTimer(due_us / 1e6, callback, args, self, context)
+        self.timers.add(timer, due_us=due_us, now_us=self.now_us, seq=None)
+        return timer
 
     def create_future(self) -> SagaFuture:
         if self.evicted:
@@ -158,16 +161,9 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
         self._number += 1
         return self._number
 
-    def arm(
-        self,
-        due_us: int,
-        callback: Callable[..., object],
-        *args: Any,
-        context: Context | None = None,
-        seq: int | None = None,
-    ) -> SagaTimer:
-        """A timer at a time of the saga; the runtime's own name the operation `seq` whose patience they measure."""
-        timer = SagaTimer(due_us / 1e6, callback, args, self, context)
+    def arm(self, due_us: int, callback: Callable[[], object], *, seq: int | None = None) -> RuntimeTimer:
+        """A timer of the runtime's own, at a time of the saga; `seq` names the operation whose patience it measures."""
+        timer = RuntimeTimer(self, callback)
         self.timers.add(timer, due_us=due_us, now_us=self.now_us, seq=seq)
         return timer
 
@@ -181,7 +177,7 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
     def shielded_future(self) -> ShieldedFuture:
         return ShieldedFuture(loop=self)
 
-    def fire(self, timer: SagaTimer) -> None:
+    def fire(self, timer: Timer) -> None:
         self._ready.append(timer)
 
     def live_tasks(self) -> list[SagaTask]:
@@ -269,7 +265,7 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
             left = self._run_all(handles, left)
         return left
 
-    def _run_all(self, handles: list[events.Handle], left: int) -> int:
+    def _run_all(self, handles: list[events.Handle | RuntimeTimer], left: int) -> int:
         for handle in handles:
             if self.broken is not None:
                 break

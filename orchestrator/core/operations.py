@@ -12,7 +12,7 @@ from orchestrator.core.entries import Json
 from orchestrator.core.outcomes import MAY_HAVE_HAPPENED, State, after
 from orchestrator.core.state import SagaState, Site
 from orchestrator.core.tasks import PLACE, SagaFuture
-from orchestrator.core.timers import SagaTimer
+from orchestrator.core.timers import RuntimeTimer
 from orchestrator.core.undo import Place, Undo
 from orchestrator.errors import Effect
 from orchestrator.problems import Problem, exception_of
@@ -39,7 +39,7 @@ class Operation:
         self.place: Place = PLACE.get(st.root)
         self.problem: Problem | None = None
         self.undo: Undo | None = None
-        self.timer: SagaTimer | None = None  # of its whole `timeout=`
+        self.timer: RuntimeTimer | None = None  # of its whole `timeout=`
         st.operations[self.seq] = self
 
     @property

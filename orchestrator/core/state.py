@@ -17,7 +17,7 @@ from orchestrator.core.decisions import Decision, SetStatus, Wait
 from orchestrator.core.ids import SagaIdentity
 from orchestrator.core.lifecycle import Happening, Status, after
 from orchestrator.core.loop import SagaLoop
-from orchestrator.core.timers import SagaTimer
+from orchestrator.core.timers import RuntimeTimer
 from orchestrator.errors import Misuse
 from orchestrator.problems import Problem
 
@@ -192,7 +192,7 @@ class SagaState:
     def now_us(self) -> int:
         return self.loop.now_us
 
-    def arm(self, delay_s: float, callback: Callable[[], object], *, seq: int | None = None) -> SagaTimer:
+    def arm(self, delay_s: float, callback: Callable[[], object], *, seq: int | None = None) -> RuntimeTimer:
         """A timer of the runtime's own; `seq` as in `decisions.Timer`."""
         return self.loop.arm(self.loop.now_us + max(0, round(delay_s * 1e6)), callback, seq=seq)
 

@@ -12,7 +12,7 @@ from orchestrator.core.entries import Json, StepEnded
 from orchestrator.core.operations import Attempts, Operation
 from orchestrator.core.outcomes import after, reply_counts
 from orchestrator.core.state import SagaState
-from orchestrator.core.timers import SagaTimer
+from orchestrator.core.timers import RuntimeTimer
 from orchestrator.core.undo import Undo, UndoOfStep
 from orchestrator.problems import Problem, class_path
 from orchestrator.retry import Retry
@@ -61,7 +61,7 @@ class Step(Operation):
         self.has_undo = undo is not None
         self.database = database
         self.attempts = Attempts(retry)
-        self.retry_timer: SagaTimer | None = None
+        self.retry_timer: RuntimeTimer | None = None
         if timeout_s is not None:
             self.timer = st.arm(timeout_s, self._timed_out)
         self._start()

@@ -5,17 +5,55 @@
 import heapq
 import math
 from asyncio import events
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.core.loop import SagaLoop
 
 _LATEST_S = 10**10  # some 300 years: sleep(inf) must fit into an integer
 
 
 class SagaTimer(events.TimerHandle):
-    """`due_us` and `armed_us` in the saga's time; `seq` as in `decisions.Timer`."""
+    """Set by saga code. `due_us` and `armed_us` in the saga's time; `seq` as in `decisions.Timer`."""
 
     number: int
     due_us: int
     armed_us: int
     seq: int | None
+
+
+class RuntimeTimer:
+    """Set by the runtime, for nearly every operation: what `SagaTimer` is, without what asyncio wants of a handle."""
+
+    __slots__ = ("_callback", "_loop", "armed_us", "due_us", "number", "seq")
+
+    number: int
+    due_us: int
+    armed_us: int
+    seq: int | None
+
+    def __init__(self, loop: "SagaLoop", callback: Callable[[], object]) -> None:
+        self._loop = loop
+        self._callback: Callable[[], object] | None = callback
+
+    def cancelled(self) -> bool:
+        return self._callback is None
+
+    def cancel(self) -> None:
+        if self._callback is not None:
+            self._callback = None
+            self._loop.timers.drop(self)
+
+    def _run(self) -> None:
+        assert self._callback is not None
+        try:
+            self._callback()
+        except Exception as error:
+            self._loop.call_exception_handler({"exception": error, "handle": self})
+
+
+Timer = SagaTimer | RuntimeTimer
 
 
 class Timers:
@@ -24,21 +62,21 @@ class Timers:
     __slots__ = ("_heap", "_number", "_set")
 
     def __init__(self) -> None:
-        self._set: dict[int, SagaTimer] = {}
+        self._set: dict[int, Timer] = {}
         self._heap: list[tuple[int, int]] = []
         self._number = 0
 
-    def add(self, timer: SagaTimer, *, due_us: int, now_us: int, seq: int | None) -> None:
+    def add(self, timer: Timer, *, due_us: int, now_us: int, seq: int | None) -> None:
         self._number += 1
         timer.number, timer.due_us, timer.armed_us, timer.seq = self._number, due_us, now_us, seq
         self._set[timer.number] = timer
         heapq.heappush(self._heap, (due_us, timer.number))
 
-    def drop(self, timer: SagaTimer) -> None:
+    def drop(self, timer: Timer) -> None:
         """It was cancelled; one that has fired already is no error (asyncio.timeout cancels it then)."""
         self._set.pop(timer.number, None)
 
-    def first(self) -> SagaTimer | None:
+    def first(self) -> Timer | None:
         """The one that falls due first."""
         while self._heap:
             timer = self._set.get(self._heap[0][1])
@@ -47,10 +85,10 @@ class Timers:
             heapq.heappop(self._heap)
         return None
 
-    def in_order(self) -> list[SagaTimer]:
+    def in_order(self) -> list[Timer]:
         return sorted(self._set.values(), key=_place)
 
-    def take(self, number: int, now_us: int) -> SagaTimer | str:
+    def take(self, number: int, now_us: int) -> Timer | str:
         """The timer to fire now, no longer set; or why it can't.
 
         Timers fire in their order. Only those with a `seq` may be overtaken: the engine holds them back while their
@@ -85,5 +123,5 @@ def microseconds(when_s: float) -> int:
     return us
 
 
-def _place(timer: SagaTimer) -> tuple[int, int]:
+def _place(timer: Timer) -> tuple[int, int]:
     return timer.due_us, timer.number

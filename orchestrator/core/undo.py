@@ -14,7 +14,7 @@ from orchestrator.core.entries import StepEnded, UndoReplied
 from orchestrator.core.outcomes import after
 from orchestrator.core.state import SagaState
 from orchestrator.core.tasks import SagaFuture, SagaTask, ShieldedFuture
-from orchestrator.core.timers import SagaTimer
+from orchestrator.core.timers import RuntimeTimer
 from orchestrator.problems import Problem
 from orchestrator.retry import Retry
 
@@ -59,7 +59,7 @@ class Undo:
         self.in_flight = False
         self.refusals = 0
         self.unanswered = 0
-        self.timer: SagaTimer | None = None
+        self.timer: RuntimeTimer | None = None
         self.problem: Problem | None = None  # why it is stuck
 
     def begin(self) -> None:

@@ -58,7 +58,14 @@ def decode(tp: Any, data: Json) -> Any:
     """A value of the type. Raises PayloadError if the JSON value is none."""
     if tp in _PLAIN and type(data) is tp:
         return data
-    return decode_bytes(tp, json.dumps(data, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    return decode_bytes(tp, _bytes_of(data))
+
+
+def _bytes_of(data: Json) -> bytes:
+    try:
+        return pydantic_core.to_json(data)  # five times as fast as Python's own
+    except pydantic_core.PydanticSerializationError:  # a lone surrogate, which whoever decodes shall refuse
+        return json.dumps(data, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 def decode_bytes(tp: Any, data: bytes) -> Any:

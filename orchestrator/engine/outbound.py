@@ -1,8 +1,7 @@
 """Decisions as outbox rows. The rows commit with the turn that decided them; the relay sends them."""
 
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import assert_never
 from uuid import NAMESPACE_URL, uuid5
 
@@ -35,6 +34,8 @@ from orchestrator.problems import Problem
 from outbox_relay import table
 from outbox_relay.rows import Row, murmur2
 
+_EXPIRES_US = round(limits.COMMAND_EXPIRES_S * 1_000_000)
+
 
 class Outbound:
     """Makes rows, each with its partition. Raises PayloadError or RowRefused for what can never be sent."""
@@ -49,6 +50,7 @@ class Outbound:
     ) -> None:
         self._topics, self._partitions, self._shards = topics, partitions, shards
         self._secret, self._now_us = secret, now_us
+        self._second, self._second_text = 0, ""
 
     def shard_of(self, saga_id: str) -> int:
         """The shard of a new saga; of one that runs it is stored."""
@@ -70,7 +72,10 @@ class Outbound:
     def rows(self, saga: SagaRow, decision: Decision) -> list[Row]:
         """What leaves because of a decision; nothing for what stays in this process."""
         row = self._row(saga, decision)
-        return [] if row is None else [self._placed(row)]
+        if row is None:
+            return []
+        table.check(row)
+        return [row]
 
     def _row(self, saga: SagaRow, decision: Decision) -> Row | None:
         match decision:
@@ -91,7 +96,9 @@ class Outbound:
                 return self._event(saga, decision)
             case Settle():
                 keys = [saga.key(seq) for seq in decision.seqs]
-                return outgoing.settled_row(topic=self._topics.commands(decision.service), saga_id=saga.id, keys=keys)
+                topic = self._topics.commands(decision.service)
+                place = self._place(topic, saga.id)
+                return outgoing.settled_row(topic=topic, partition=place, saga_id=saga.id, keys=keys)
             case AnswerUndo():
                 to = self._parent(saga, decision.key, decision.attempt)
                 return outgoing.undone_row(to, outcome=decision.outcome, problem=decision.problem)
@@ -99,27 +106,31 @@ class Outbound:
                 return None
         assert_never(decision)
 
-    def _placed(self, row: Row) -> Row:
-        table.check(row)
-        if row.partition is not None:
-            return row
-        return replace(row, partition=murmur2(row.key.encode()) % self._partitions(row.topic))
+    def _place(self, topic: str, key: str) -> int:
+        return murmur2(key.encode()) % self._partitions(topic)
 
     def _request(self, saga: SagaRow, send: SendCommand | SendUndo) -> outgoing.Request:
-        key = saga.key(send.seq)
-        expires = datetime.fromtimestamp(self._now_us() / 1e6, UTC) + timedelta(seconds=limits.COMMAND_EXPIRES_S)
+        key, topic = saga.key(send.seq), self._topics.commands(send.service)
         of_request = undo_traceparent if isinstance(send, SendUndo) else operation_traceparent
         return outgoing.Request(
-            topic=self._topics.commands(send.service),
+            topic=topic,
+            partition=self._place(topic, saga.id),
             saga_id=saga.id,
             operation_key=key,
             attempt=send.attempt,
             type=send.type,
             reply_to=outgoing.reply_to(self._topics.sagas, saga.shard),
             nonce=nonce_of(self._secret, key),
-            expires_at=expires.isoformat(timespec="milliseconds"),
+            expires_at=self._expires_at(),
             traceparent=of_request(saga, send.seq),
         )
+
+    def _expires_at(self) -> str:
+        """ISO 8601 with milliseconds; its seconds are formatted once for all commands of a second."""
+        second, rest_us = divmod(self._now_us() + _EXPIRES_US, 1_000_000)
+        if second != self._second:
+            self._second, self._second_text = second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._second_text}.{rest_us // 1_000:03d}+00:00"
 
     def _undo(self, saga: SagaRow, undo: SendUndo) -> Row:
         return outgoing.undo_row(
@@ -224,8 +235,10 @@ class Outbound:
         )
 
     def _event(self, saga: SagaRow, publish: Publish) -> Row:
+        topic = self._topics.events(publish.topic)
         return Row(
-            topic=self._topics.events(publish.topic),
+            topic=topic,
+            partition=self._place(topic, publish.key),
             key=publish.key,
             type=publish.type,
             payload=avro.encode(outgoing.class_named(publish.type), publish.body),

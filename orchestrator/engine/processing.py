@@ -31,6 +31,10 @@ from orchestrator.problems import Problem
 from outbox_relay import table
 from outbox_relay.errors import RowRefused
 
+_FORGED = {
+    AnswerCame: "forged: the answer's nonce is not ours",
+    ParentCame: "forged: the parent's nonce is not ours",
+}
 Work = Item | StepEnd | DueTimer | Verb | Admitted | Mismatch
 
 
@@ -101,6 +105,9 @@ class Processing:
                 self._mismatch(batch, work)
 
     def _item(self, batch: Batch, item: Item, known: Known) -> None:
+        if isinstance(item.came, AnswerCame | ParentCame) and not self._is_genuine(item.came):
+            batch.of(item.shard).ignore(_FORGED[type(item.came)], item.came.saga_id)
+            return
         if (shard := self._other_shard(item)) is not None:
             self._forward(batch, item, shard)
             return
@@ -112,23 +119,24 @@ class Processing:
             case StartCame(row):
                 number = known.numbers.get(row.id, 0)
                 start = Start(replace(row, saga_no=number) if number else row)
-                letter = mail.letter(item.raw, "")
-                self._turns.start(batch, start, known.waiting.pop(row.id, []), letter, known.finishes.get(row.id))
+                waiting, finish = known.waiting.pop(row.id, []), known.finishes.get(row.id)
+                self._turns.start(batch, start, waiting, item.raw, finish)
             case MessageCame(message):
-                self._turns.message(batch, item.shard, message, mail.letter(item.raw, ""))
+                self._turns.message(batch, item.shard, message, item.raw)
             case AnswerCame():
                 self._answer(batch, item.shard, item.came)
             case ParentCame():
                 self._parent(batch, item.shard, item.came)
+
+    def _is_genuine(self, came: AnswerCame | ParentCame) -> bool:
+        return self._outbound.genuine(came.operation_key, came.nonce)
 
     def _other_shard(self, item: Item) -> int | None:
         """Where the saga of a message or an answer is, if it is not where this came. A start that came elsewhere is
         judged as any other: it finds its saga, or makes one that stays there.
         """
         match item.came:
-            case MessageCame():
-                pass
-            case AnswerCame() | ParentCame() if self._outbound.genuine(item.came.operation_key, item.came.nonce):
+            case MessageCame() | AnswerCame() | ParentCame():
                 pass
             case _:
                 return None
@@ -152,18 +160,14 @@ class Processing:
 
     def _answer(self, batch: Batch, shard: int, answer: AnswerCame) -> None:
         resident = self._cache.get(answer.saga_id)
-        if not self._outbound.genuine(answer.operation_key, answer.nonce):
-            batch.of(shard).ignore("forged: the answer's nonce is not ours", answer.saga_id)
-        elif resident is None or resident.row.uid != answer.uid:
+        if resident is None or resident.row.uid != answer.uid:
             batch.of(shard).ignore("answer for a saga that is not here", answer.saga_id)
         else:
             self._turns.feed(batch, resident, answer.entry)
 
     def _parent(self, batch: Batch, shard: int, word: ParentCame) -> None:
         resident = self._cache.get(word.saga_id)
-        if not self._outbound.genuine(word.operation_key, word.nonce):
-            batch.of(shard).ignore("forged: the parent's nonce is not ours", word.saga_id)
-        elif resident is None or resident.status == "queued" or resident.row.parent_key != word.operation_key:
+        if resident is None or resident.status == "queued" or resident.row.parent_key != word.operation_key:
             # The start was sent before it in the same partition, so it was refused: the child never was.
             batch.of(shard).ignore("a parent's word to a child that is not here", word.saga_id)
         elif resident.trouble is not None and isinstance(word.entry, SettleRequested):

@@ -22,6 +22,7 @@ from orchestrator.engine.cache import Cache, Resident, unknown_type
 from orchestrator.engine.journal import dumps
 from orchestrator.engine.outbound import Outbound
 from orchestrator.errors import AmendsError
+from orchestrator.messaging.envelope import Envelope, Unreadable
 from orchestrator.problems import Problem, problem_of
 from outbox_relay.errors import RowRefused
 
@@ -63,12 +64,13 @@ class Turns:
         batch: Batch,
         start: Start,
         waiting: list[mail.Waiting],
-        dead: mail.Letter,
+        raw: Envelope | Unreadable,
         finish: Finish | None = None,
     ) -> None:
         """A start message: make the row if it is not there, run the first turn, deliver what lay in the mailbox.
 
-        `finish` is the end of a child that is over: its parent starts it again because it has not heard of that.
+        `raw` goes to the dead letters if it is refused. `finish` is the end of a child that is over: its parent starts
+        it again because it has not heard of that.
         """
         writes, row = batch.of(start.row.shard), start.row
         resident = self._cache.get(row.id)
@@ -77,7 +79,7 @@ class Turns:
             resident = Resident(row, "queued")
             self._cache.put(resident)
         elif resident.row.input_hash != row.input_hash or resident.row.parent_key != row.parent_key:
-            self._refuse_start(writes, row, dead)
+            self._refuse_start(writes, row, raw)
             return
         elif resident.status != "queued":
             if finish is not None:
@@ -121,20 +123,20 @@ class Turns:
         for message in waiting + writes.take_kept(row.id):
             self.feed(batch, resident, arrival(message, self._now_us()))
 
-    def message(self, batch: Batch, shard: int, message: mail.Waiting, dead: mail.Letter) -> None:
+    def message(self, batch: Batch, shard: int, message: mail.Waiting, raw: Envelope | Unreadable) -> None:
         """A message to a saga: fed, kept for one that has not begun, or dead."""
         resident = self._cache.get(message.saga_id)
         if resident is None or resident.status == "queued":
             batch.of(shard).kept.append(message)
         elif resident.status in sagas.ENDED:
             error = f"saga {message.saga_id} is over ({resident.status}): nobody can receive this {message.type}"
-            batch.of(shard).letters.append(replace(dead, error=error))
+            batch.of(shard).letters.append(mail.letter(raw, error))
         else:
             self.feed(batch, resident, arrival(message, self._now_us()))
 
-    def _refuse_start(self, writes: ShardWrites, row: sagas.SagaRow, dead: mail.Letter) -> None:
+    def _refuse_start(self, writes: ShardWrites, row: sagas.SagaRow, raw: Envelope | Unreadable) -> None:
         text = f"the id {row.id!r} belongs to another saga (other type, input or parent): this start was refused"
-        writes.letters.append(replace(dead, error=text))
+        writes.letters.append(mail.letter(raw, text))
         if row.parent_key is not None:
             problem = Problem(kind="error", type="SagaIdTaken", text=text, effect="none")
             writes.outbox.append(self._outbound.child_ended(row, Finish(status="failed", problem=problem)))

@@ -6,7 +6,7 @@ What is a saga's (its input, its result) is JSON text here, because only the sag
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 from orchestrator import limits
@@ -83,7 +83,7 @@ class Start(_Control):
     parent_reply_to: str | None = None
 
     def _fields(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +102,7 @@ class Undo(_Control):
     sent_at_us: int
 
     def _fields(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,13 +4,21 @@ The secret lives in the orchestrator's database alone. A participant echoes what
 """
 
 import hmac
+from functools import lru_cache
 
 _HEX_CHARS = 32  # 128 bits: nobody guesses it, and a header stays short
 
 
 def nonce_of(secret: bytes, operation_key: str) -> str:
     """The nonce of a command, its undos and their answers: they share the operation's key."""
-    return hmac.digest(secret, operation_key.encode(), "sha256").hex()[:_HEX_CHARS]
+    mac = _keyed(secret).copy()
+    mac.update(operation_key.encode())
+    return mac.hexdigest()[:_HEX_CHARS]
+
+
+@lru_cache(8)
+def _keyed(secret: bytes) -> hmac.HMAC:
+    return hmac.new(secret, digestmod="sha256")
 
 
 def is_genuine(secret: bytes, operation_key: str, nonce: str | None) -> bool:

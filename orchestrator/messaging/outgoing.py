@@ -67,6 +67,7 @@ class Request:
     nonce: str
     expires_at: str  # ISO 8601 in UTC
     traceparent: str | None = None
+    partition: int | None = None  # None: by the key, as `Row` says
 
     def row(self, kind: Kind, payload: bytes, **more: str) -> Row:
         headers = {
@@ -77,7 +78,8 @@ class Request:
             "nonce": self.nonce,
             "expires_at": self.expires_at,
         }
-        return _row(self.topic, self.saga_id, kind, self.type, payload, self.traceparent, headers | more)
+        headers |= more
+        return _row(self.topic, self.saga_id, kind, self.type, payload, self.traceparent, headers, self.partition)
 
 
 # ---- to a participant ------------------------------------------------------------------------------------------------
@@ -107,9 +109,10 @@ def undo_row(
     return request.row("undo", undo.encode(), outcome=known)
 
 
-def settled_row(*, topic: str, saga_id: str, keys: Sequence[str]) -> Row:
+def settled_row(*, topic: str, saga_id: str, keys: Sequence[str], partition: int | None = None) -> Row:
     """The participant may forget these operations when all their expiries have passed."""
-    return _row(topic, saga_id, "settled", "Settled", Settled(keys=tuple(keys)).encode(), None, {"saga_id": saga_id})
+    payload = Settled(keys=tuple(keys)).encode()
+    return _row(topic, saga_id, "settled", "Settled", payload, None, {"saga_id": saga_id}, partition)
 
 
 # ---- to a saga -------------------------------------------------------------------------------------------------------
@@ -275,13 +278,15 @@ def _row(
     partition: int | None = None,
     row_id: str | None = None,
 ) -> Row:
-    traced = {} if traceparent is None else {"traceparent": traceparent}
+    headers["kind"] = kind
+    if traceparent is not None:
+        headers["traceparent"] = traceparent
     return Row(
         topic=topic,
         key=key,
         type=wire_name[:_TYPE_CHARS_MAX],
         payload=payload,
-        headers={"kind": kind, **headers, **traced},
+        headers=headers,
         partition=partition,
         id=row_id,
     )

@@ -403,7 +403,7 @@ MUTANTS = (
         12,
         "too_late_is_dropped",
         _TURNS,
-        "            batch.of(shard).letters.append(replace(dead, error=error))\n",
+        "            batch.of(shard).letters.append(mail.letter(raw, error))\n",
         "            batch.of(shard).ignore(error, message.saga_id)\n",
     ),
     Mutant(

@@ -34,6 +34,7 @@ from orchestrator.engine.turns import Start, Turns
 from orchestrator.engine.wakeups import Wakeups
 from orchestrator.engine.watermarks import Watermarks
 from orchestrator.messaging import outgoing
+from orchestrator.messaging.envelope import Unreadable
 from orchestrator.messaging.nonce import nonce_of
 from orchestrator.messaging.topics import Topics
 from orchestrator.problems import Problem
@@ -70,7 +71,7 @@ class Inside:
     def start(self, saga: SagaType[Any, Any], input: Json, id: str, *early: mail.Waiting) -> ShardWrites:
         """Its first turn, and what lay in the mailbox."""
         row = self.saga_row(saga, input, id)
-        return self._batch(lambda batch: self.turns.start(batch, Start(row), list(early), self._letter(id)))
+        return self._batch(lambda batch: self.turns.start(batch, Start(row), list(early), self.raw(id)))
 
     def come(self, *rows: Row) -> ShardWrites:
         """These messages, in one batch."""
@@ -89,8 +90,9 @@ class Inside:
         envelope = envelope_of(replace(row, partition=shard), offset=self._offset)
         return inbound.Item(shard, self._offset, envelope, inbound.read(envelope, self.now_us))
 
-    def _letter(self, id: str) -> mail.Letter:
-        return mail.Letter("sagas", SHARD, self._offset, "{}", None, "", "start", id)
+    def raw(self, id: str) -> Unreadable:
+        """In place of the message that a start came in: for the dead letters, if it is refused."""
+        return Unreadable(topic="sagas", partition=SHARD, offset=self._offset, headers=(), payload=None, error=id)
 
     def _batch(self, fill: Callable[[Batch], object]) -> ShardWrites:
         batch = Batch()

@@ -48,7 +48,7 @@ def stored(connection: psycopg.Connection) -> tuple[int, int, int, int]:
 def begun(inside: Inside) -> Batch:
     """A start that was read at offset 0."""
     batch = Batch()
-    inside.turns.start(batch, Start(inside.saga_row(two_calls, 0, "s")), [], inside._letter("s"))
+    inside.turns.start(batch, Start(inside.saga_row(two_calls, 0, "s")), [], inside.raw("s"))
     batch.of(SHARD).next_offset = 1
     return batch
 
@@ -78,7 +78,7 @@ def test_if_one_of_them_is_refused_none_is_there(connection, hold, spoiled) -> N
         case "outbox":
             batch.of(SHARD).outbox.append(replace(batch.of(SHARD).outbox[0], id="no uuid"))
         case "letters":
-            batch.of(SHARD).letters.append(replace(inside._letter("s"), error="a NUL: \x00"))
+            batch.of(SHARD).letters.append(replace(inside.raw("s"), error="a NUL: \x00"))
     with pytest.raises(psycopg.Error):
         batches.commit(connection, batch, {SHARD: hold}, partitions)
     assert stored(connection) == (1, 1, 1, 1)

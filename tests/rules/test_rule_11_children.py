@@ -200,7 +200,7 @@ def test_what_was_taken_back_or_settled_by_itself_is_not_settled_twice() -> None
 def test_a_child_whose_code_has_changed_since_it_ended_is_let_go_in_peace() -> None:
     before, after = Inside(says), Inside(says_otherwise)
     row = replace(before.saga_row(says, 0, "c"), parent_id="p", parent_key="u:0:1", parent_reply_to="sagas/0")
-    before._batch(lambda batch: before.turns.start(batch, Start(row), [], before._letter("c")))
+    before._batch(lambda batch: before.turns.start(batch, Start(row), [], before.raw("c")))
     assert before.resident("c").status == "completed"
     after.take_over(before, "c")
     word = outgoing.child_settle_row(

@@ -135,7 +135,7 @@ def test_a_message_and_its_sagas_start_may_come_in_one_batch() -> None:
     inside, batch = Inside(two_payments), Batch()
     row = inside.saga_row(two_payments, 1, "s")
     inside.processing.process(batch, inside.item(inside.message("s", paid(1), "m1")), Known({}, {}), NOBODY)
-    inside.turns.start(batch, Start(row), [], inside._letter("s"))
+    inside.turns.start(batch, Start(row), [], inside.raw("s"))
     writes = batch.of(SHARD)
     assert [turn.pos for turn in writes.turns] == [0, 1]
     assert writes.kept == []

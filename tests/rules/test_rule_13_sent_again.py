@@ -144,7 +144,7 @@ def test_whoever_has_the_journal_knows_what_is_open_and_nothing_else() -> None:
 
 def test_when_the_topic_is_another_one_all_that_is_open_leaves_again(connection: psycopg.Connection) -> None:
     inside, batch = Inside(buys), Batch()
-    inside.turns.start(batch, Start(inside.saga_row(buys, 0, "begun")), [], inside._letter("begun"))
+    inside.turns.start(batch, Start(inside.saga_row(buys, 0, "begun")), [], inside.raw("begun"))
     queued = inside.saga_row(buys, 0, "not begun")
     batch.of(SHARD).created.append(queued)
     hold = fence.claim(connection, SHARD, 0, uuid4())

@@ -53,7 +53,7 @@ def test_a_child_is_never_refused_its_parent_would_wait_for_ever() -> None:
     (start,) = inside.outbound.rows(inside.resident("parent").row, child)
     row = inside.item(start).came.row
     batch = Batch()
-    inside.turns.start(batch, Start(row), [], inside._letter(row.id))
+    inside.turns.start(batch, Start(row), [], inside.raw(row.id))
     assert inside.resident("the child").status == "running"
 
 

@@ -115,7 +115,7 @@ def sampled(every: int, *sizes: int) -> list[str]:
         batch = Batch()
         for _ in range(size):
             length += 1
-            inside.turns.start(batch, Start(inside.saga_row(as_it_began, 0, "s" * length)), [], inside._letter("s"))
+            inside.turns.start(batch, Start(inside.saga_row(as_it_began, 0, "s" * length)), [], inside.raw("s"))
         sample.committed(batch)
     return [str(len(sample._waiting.get_nowait().id)) for _ in range(sample._waiting.qsize())]
 

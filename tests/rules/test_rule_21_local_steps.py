@@ -137,7 +137,7 @@ def test_nothing_begins_when_the_commit_did_not_happen(connection, engine_db) ->
     own = owner(inside, connection)
     hold = own.holds[SHARD]
     batch = Batch()
-    inside.turns.start(batch, Start(inside.saga_row(calls_then_works, 0, "s")), [], inside._letter("s"))
+    inside.turns.start(batch, Start(inside.saga_row(calls_then_works, 0, "s")), [], inside.raw("s"))
     batches.commit(connection, batch, own.holds, lambda topic: 4)
     answer = inside.item(inside.succeeded("s", 0, Print, "label"))
     assert fence.claim(connection, SHARD, hold.epoch, uuid4()) is not None  # somebody else is the owner now

@@ -30,7 +30,7 @@ def test_it_is_cut_by_what_was_read_and_is_written(
     batch, ids = Batch(), [f"reader-{n:0{n + 1}}" for n in range(6)]
     for id in ids:
         row = inside.saga_row(reads_twice, 0, id)
-        inside.turns.start(batch, Start(row), [], inside._letter(id))
+        inside.turns.start(batch, Start(row), [], inside.raw(id))
     work._write(connection, batch)
     monkeypatch.setattr(limits, "BATCH_BYTES_MAX", 3_500)
     papers = [inside.message(id, Paper(text="x" * 1_000), f"{id} {n}") for n in range(2) for id in ids]
