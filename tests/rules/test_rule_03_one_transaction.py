@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator import Saga, saga
 from orchestrator.engine import batch as batches
-from orchestrator.engine import fence
+from orchestrator.engine import fence, mail
 from orchestrator.engine.batch import Batch
 from orchestrator.engine.turns import Start
 from tests.rules.inside import NOBODY, SHARD, Inside
@@ -78,7 +78,7 @@ def test_if_one_of_them_is_refused_none_is_there(connection, hold, spoiled) -> N
         case "outbox":
             batch.of(SHARD).outbox.append(replace(batch.of(SHARD).outbox[0], id="no uuid"))
         case "letters":
-            batch.of(SHARD).letters.append(replace(inside.raw("s"), error="a NUL: \x00"))
+            batch.of(SHARD).letters.append(mail.letter(inside.raw("s"), "a NUL: \x00"))
     with pytest.raises(psycopg.Error):
         batches.commit(connection, batch, {SHARD: hold}, partitions)
     assert stored(connection) == (1, 1, 1, 1)
