@@ -1,11 +1,13 @@
 """One write set of many turns, committed in ONE transaction: fence, journal, sagas, outbox, mail, next offsets.
 
-The statements go out in one pipeline, so a batch costs one round trip whatever it holds. The fence is the first of
-them: when it refuses, the server skips the rest, and what of the batch is still ours is written again without it.
+A batch costs one round trip whatever it holds. What nearly every one consists of goes out as one statement, which is
+its own transaction; what is rarer, in a pipeline of statements. When the fence refuses, nothing is written, and what of
+the batch is still ours is written again without the rest.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, LiteralString
 
 import psycopg
@@ -16,6 +18,18 @@ from orchestrator.engine import fence, journal, mail, sagas, span_queue, verbs
 from orchestrator.failpoints import failpoint
 from outbox_relay import table
 from outbox_relay.rows import Row
+
+_Statement = tuple[LiteralString, tuple[Any, ...]]
+
+# Statements that don't meet in one table, and so may be parts of one: its parts see the same snapshot.
+_FUNCTIONS: frozenset[LiteralString] = frozenset({fence.FENCE, sagas.MOVE})
+_JOINABLE: frozenset[LiteralString] = _FUNCTIONS | {
+    journal.INSERT,
+    sagas.SET_VALUES,
+    table.INSERT_MANY,
+    span_queue.INSERT,
+}
+JOINED_KEPT_MAX = 64  # combinations of these
 
 
 @dataclass(slots=True)
@@ -96,15 +110,14 @@ def commit(
     """
     involved = [holds[shard] for shard in batch.shards]
     offsets = {s: w.next_offset for s, w in batch.shards.items() if w.next_offset is not None}
+    statements = [(fence.FENCE, fence.fence_params(involved, offsets)), *_statements(batch, partitions)]
+    if spans:
+        statements += _span_statements(batch, holds)
     try:
-        with connection.pipeline(), connection.transaction():
-            connection.execute(fence.FENCE, fence.fence_params(involved, offsets))
-            for statement, params in _statements(batch, partitions):
-                connection.execute(statement, params)
-            if spans:
-                for statement, params in _span_statements(batch, holds):
-                    connection.execute(statement, params)
-            failpoint("engine.commit.before")
+        if all(statement in _JOINABLE for statement, _ in statements):
+            _execute_joined(connection, statements)
+        else:
+            _execute_in_turn(connection, statements)
     except psycopg.Error as error:
         if (lost := fence.shards_lost(error)) is not None:
             raise lost from None
@@ -116,7 +129,30 @@ def commit(
         hold.probing = ()
 
 
-def _statements(batch: Batch, partitions: Callable[[str], int]) -> Iterable[tuple[LiteralString, tuple[Any, ...]]]:
+def _execute_joined(connection: psycopg.Connection[Any], statements: Sequence[_Statement]) -> None:
+    failpoint("engine.commit.before")
+    texts = tuple(statement for statement, _ in statements)
+    connection.execute(_joined(texts), [param for _, params in statements for param in params])
+
+
+def _execute_in_turn(connection: psycopg.Connection[Any], statements: Sequence[_Statement]) -> None:
+    with connection.pipeline(), connection.transaction():
+        for statement, params in statements:
+            connection.execute(statement, params)
+        failpoint("engine.commit.before")
+
+
+@lru_cache(JOINED_KEPT_MAX)
+def _joined(statements: tuple[LiteralString, ...]) -> LiteralString:
+    """All of them as parts of one. A function is carried out because somebody asks for what it returns."""
+    parts: list[LiteralString] = [f"part_{n} AS MATERIALIZED ({one})" for n, one in enumerate(statements)]
+    asked: list[LiteralString] = [
+        f"(SELECT count(*) FROM part_{n})" for n, one in enumerate(statements) if one in _FUNCTIONS
+    ]
+    return f"WITH {', '.join(parts)} SELECT {', '.join(asked)}"
+
+
+def _statements(batch: Batch, partitions: Callable[[str], int]) -> Iterable[_Statement]:
     if created := batch.all("created"):
         yield sagas.INSERT, sagas.insert_params(created)
     if rows := batch.all("turns"):
@@ -132,7 +168,7 @@ def _statements(batch: Batch, partitions: Callable[[str], int]) -> Iterable[tupl
         yield verbs.DONE, verbs.done_params(outcomes)
 
 
-def _mail_statements(batch: Batch) -> Iterable[tuple[LiteralString, tuple[Any, ...]]]:
+def _mail_statements(batch: Batch) -> Iterable[_Statement]:
     if delivered := batch.all("delivered"):
         yield mail.DELIVERED, (delivered,)
     if kept := batch.all("kept"):
@@ -147,7 +183,7 @@ def _mail_statements(batch: Batch) -> Iterable[tuple[LiteralString, tuple[Any, .
         yield mail.COUNT, mail.count_params(counts)
 
 
-def _span_statements(batch: Batch, holds: dict[int, fence.Hold]) -> Iterable[tuple[LiteralString, tuple[Any, ...]]]:
+def _span_statements(batch: Batch, holds: dict[int, fence.Hold]) -> Iterable[_Statement]:
     for shard, writes in sorted(batch.shards.items()):
         turns = [(row.saga_no, row.pos) for row in writes.turns]
         turns += [(saga_no, span_queue.END_UNSEEN) for saga_no in writes.unseen_ends]

@@ -22,11 +22,12 @@ MUTANTS = (
         3,
         "the_offset_is_committed_before_the_turn",
         "orchestrator/engine/batch.py",
-        """        with connection.pipeline(), connection.transaction():
-            connection.execute(fence.FENCE, fence.fence_params(involved, offsets))
+        """    try:
+        if all(statement in _JOINABLE for statement, _ in statements):
 """,
-        """        connection.execute(fence.FENCE, fence.fence_params(involved, offsets))
-        with connection.pipeline(), connection.transaction():
+        """    try:
+        connection.execute(*statements.pop(0))
+        if all(statement in _JOINABLE for statement, _ in statements):
 """,
     ),
     _Served(

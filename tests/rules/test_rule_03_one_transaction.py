@@ -23,6 +23,14 @@ async def two_calls(s: Saga, _: int) -> str:
     return (await s.call(Charge(amount=45))).charge
 
 
+@saga
+async def notes_and_ends(s: Saga, _: int) -> str:
+    await s.call(Print(order="1"))
+    s.set("printed", True)
+    await s.call(Charge(amount=45))
+    return "paid"
+
+
 def partitions(_topic: str) -> int:
     return 4
 
@@ -82,6 +90,22 @@ def test_if_one_of_them_is_refused_none_is_there(connection, hold, spoiled) -> N
     with pytest.raises(psycopg.Error):
         batches.commit(connection, batch, {SHARD: hold}, partitions)
     assert stored(connection) == (1, 1, 1, 1)
+
+
+def test_all_that_goes_out_as_one_statement_is_carried_out(connection, hold, monkeypatch) -> None:
+    inside = Inside(notes_and_ends)
+    batch = Batch()
+    inside.turns.start(batch, Start(inside.saga_row(notes_and_ends, 0, "s")), [], inside.raw("s"))
+    batches.commit(connection, batch, {SHARD: hold}, partitions)
+    monkeypatch.setattr(psycopg.Connection, "pipeline", None)  # a batch of these needs none
+    batches.commit(connection, answered(inside), {SHARD: hold}, partitions, spans=True)
+    batch = Batch()
+    inside.processing.process(batch, inside.item(inside.succeeded("s", 1, Charge, {"charge": "c1"})), NOBODY, NOBODY)
+    batch.of(SHARD).next_offset = 3
+    batches.commit(connection, batch, {SHARD: hold}, partitions, spans=True)
+    assert stored(connection) == (1, 3, 3, 3)
+    ended = "SELECT status, result, (SELECT count(*) FROM amends.saga_values), (SELECT count(*) FROM amends.span_queue)"
+    assert connection.execute(f"{ended} FROM amends.sagas").fetchone() == ("completed", '"paid"', 1, 2)
 
 
 def test_who_was_robbed_writes_nothing_of_it(connection, hold) -> None:

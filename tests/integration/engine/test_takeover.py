@@ -72,9 +72,12 @@ def test_a_stopped_orchestrator_is_robbed_and_does_no_harm_when_it_wakes(books: 
 
 
 def test_stopped_inside_a_commit_it_holds_nobody_up(books: System) -> None:
-    stuck = books.orchestrator_process(failpoints="engine.commit.before=stop@2")
+    stuck = books.orchestrator_process(failpoints="engine.commit.before=stop@1")
     eventually(lambda: all_owned(books, by=1), 30, "it owns all shards")
     with SyncClient(books.settings) as client:
+        client.send("c", program.Go())  # kept in the mailbox, by a transaction of several statements
+        locked = "SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction' AND datname = current_database()"
+        eventually(lambda: books.rows(locked), 30, "its transaction is open, and holds its shard's row")
         client.start(transfer, "c", id="c")
         rescuer = books.orchestrator_process()
         assert books.ended(["c"]) == {"c": "completed"}
