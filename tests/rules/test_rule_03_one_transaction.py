@@ -100,7 +100,7 @@ def test_all_that_goes_out_as_one_statement_is_carried_out(connection, hold, mon
     monkeypatch.setattr(psycopg.Connection, "pipeline", None)  # a batch of these needs none
     batches.commit(connection, answered(inside), {SHARD: hold}, partitions, spans=True)
     batch = Batch()
-    inside.processing.process(batch, inside.item(inside.succeeded("s", 1, Charge, {"charge": "c1"})), NOBODY, NOBODY)
+    inside.processing.process(batch, inside.item(inside.succeeded("s", 2, Charge, {"charge": "c1"})), NOBODY, NOBODY)
     batch.of(SHARD).next_offset = 3
     batches.commit(connection, batch, {SHARD: hold}, partitions, spans=True)
     assert stored(connection) == (1, 3, 3, 3)
