@@ -103,7 +103,7 @@ def test_all_that_goes_out_as_one_statement_is_carried_out(connection, hold, mon
     inside.processing.process(batch, inside.item(inside.succeeded("s", 2, Charge, {"charge": "c1"})), NOBODY, NOBODY)
     batch.of(SHARD).next_offset = 3
     batches.commit(connection, batch, {SHARD: hold}, partitions, spans=True)
-    assert stored(connection) == (1, 3, 3, 3)
+    assert stored(connection) == (1, 3, 4, 3)
     ended = "SELECT status, result, (SELECT count(*) FROM amends.saga_values), (SELECT count(*) FROM amends.span_queue)"
     assert connection.execute(f"{ended} FROM amends.sagas").fetchone() == ("completed", '"paid"', 1, 2)
 
