@@ -31,9 +31,10 @@ _CLAIM: LiteralString = """
 # Rare, so the lock that a NOTIFY takes at its COMMIT costs nothing; and the successor need not wait for its next look.
 _RELEASE: LiteralString = """
     WITH released AS (
-        UPDATE amends.shards SET worker = NULL
-        WHERE shard = %s AND epoch = %s AND owner = %s
-        RETURNING shard
+        UPDATE amends.shards AS s SET worker = NULL
+        FROM unnest(%s::int[], %s::bigint[], %s::uuid[]) AS m(shard, epoch, owner)
+        WHERE s.shard = m.shard AND s.epoch = m.epoch AND s.owner = m.owner
+        RETURNING s.shard
     )
     SELECT pg_notify('amends_shards', '') FROM released
 """
@@ -99,7 +100,7 @@ def claim(connection: psycopg.Connection[Any], shard: int, epoch: int, worker: U
     """
     owner = uuid4()
     try:
-        with connection.transaction():
+        with connection.pipeline(), connection.transaction():
             connection.execute(
                 "SELECT set_config('lock_timeout', %s, true)", (f"{int(limits.CLAIM_LOCK_TIMEOUT_S * 1000)}ms",)
             )
@@ -117,10 +118,10 @@ def claim(connection: psycopg.Connection[Any], shard: int, epoch: int, worker: U
     return Hold(shard, new_epoch, owner, batch_no, next_offset, topic_id, claimed_us, noted, again, unclean)
 
 
-def release(connection: psycopg.Connection[Any], hold: Hold) -> None:
-    """Give the shard back between two batches: nobody has to wait for a lease then."""
+def release(connection: psycopg.Connection[Any], holds: Sequence[Hold]) -> None:
+    """Give shards back between two batches: nobody has to wait for a lease then."""
     failpoint("engine.release.before")
-    connection.execute(_RELEASE, (hold.shard, hold.epoch, hold.owner))
+    connection.execute(_RELEASE, ([h.shard for h in holds], [h.epoch for h in holds], [h.owner for h in holds]))
     failpoint("engine.release.after")
 
 

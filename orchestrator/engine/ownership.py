@@ -52,11 +52,11 @@ class Ownership:
 
     def follow(self, connection: psycopg.Connection[Any], plan: Plan) -> None:
         """Give back what others asked for, claim what should be ours."""
-        for shard in plan.gifts & self.holds.keys():
-            fence.release(connection, self.holds[shard])
-            self._forget({shard})
-            self.given_back += 1
-            log.info("shard %s given back to who asked for it", shard)
+        if given := plan.gifts & self.holds.keys():
+            fence.release(connection, [self.holds[shard] for shard in given])
+            self._forget(given)
+            self.given_back += len(given)
+            log.info("shards %s given back to who asked for them", sorted(given))
         for shard, epoch, dead in plan.claims:
             if shard not in self.holds:
                 if dead is not None and (ended := workers.terminate_backends(connection, dead)):
@@ -145,7 +145,9 @@ class Ownership:
         self.cache.drop_shards(frozenset(shards))
 
     def release_all(self, connection: psycopg.Connection[Any]) -> None:
-        """A planned stop: others can claim at once."""
-        for hold in list(self.holds.values()):
-            fence.release(connection, hold)
+        """A planned stop: others can claim at once. They have to know that we leave: a shard that we may still have a
+        right to would be left to us.
+        """
+        workers.drain(connection, self.worker)
+        fence.release(connection, list(self.holds.values()))
         self._forget(set(self.holds))

@@ -126,7 +126,7 @@ class Watcher:
             self._registered = backends
         cycle, now = self._cycle(), time.monotonic()
         if cycle != self._beaten[0] and now - self._beaten[1] >= limits.HEARTBEAT_S / 2:
-            workers.beat(connection, self._worker, cycle, draining=self.draining)
+            workers.beat(connection, self._worker, cycle)
             self._beaten = (cycle, now)
 
     def _make_plan(self, connection: psycopg.Connection[Any], alive: frozenset[UUID], willing: frozenset[UUID]) -> Plan:

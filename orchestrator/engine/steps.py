@@ -128,15 +128,27 @@ class StepRunner:
         with self._lock:
             self._unkept.pop(key, None)
 
-    def close(self) -> None:
-        """Stop without waiting for what still runs: its successor will run it again under its key."""
+    def halt(self) -> None:
+        """Run nothing any more, without waiting for what is under way: whoever claims the shard runs it again under its
+        key. What runs in a thread can't be stopped.
+        """
         self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(CLOSE_S)
+
+    def close(self) -> None:
+        """End what was halted, and leave the app's lifespan. Raises what that raises."""
+        self.halt()
+        if self._thread.is_alive():
+            log.warning("an async step blocks the loop of all steps: the app's lifespan is not left")
+            return
+        for task in self._tasks:
+            task.cancel()
         try:
-            asyncio.run_coroutine_threadsafe(self._opened.aclose(), self._loop).result(CLOSE_S)
+            self._loop.run_until_complete(asyncio.wait_for(self._opened.aclose(), CLOSE_S))
         except TimeoutError:
             log.warning("the app's lifespan did not close within %s s", CLOSE_S)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(CLOSE_S)
 
     def _finish(self, run: _Run, body: Json, problem: Problem | None) -> None:
         if problem is not None and run.step.maybe_ran:

@@ -110,13 +110,12 @@ class Worker:
                 self._run_until(stop)
         finally:
             self._watcher.draining = True
-            self._intake.stop()
-            self._ends_watch.stop()
-            self._steps.close()
+            self._steps.halt()  # nothing of ours may run when somebody else has the shards; the rest can wait
             if self._connection is not None and not self._connection.closed:
                 self._give_back(self._connection)
                 self._connection.close()
-            for thread in (self._watcher, self._announcer, self._spans, self._sample):
+            self._steps.close()
+            for thread in (self._intake, self._ends_watch, self._watcher, self._announcer, self._spans, self._sample):
                 thread.stop()
             log.info("orchestrator %s stopped after %s cycles (topic %s)", self._name, self._cycles, installation.topic)
 

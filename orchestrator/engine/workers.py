@@ -23,8 +23,9 @@ _REGISTER: LiteralString = """
     ON CONFLICT (worker) DO UPDATE SET backends = EXCLUDED.backends, beat_at = clock_timestamp()
 """
 _BEAT: LiteralString = """
-    UPDATE amends.workers SET cycle = %s, draining = %s, beat_at = clock_timestamp() WHERE worker = %s
+    UPDATE amends.workers SET cycle = %s, beat_at = clock_timestamp() WHERE worker = %s
 """
+_DRAIN: LiteralString = "UPDATE amends.workers SET draining = true WHERE worker = %s"
 _FORGET: LiteralString = "DELETE FROM amends.workers WHERE worker = %s"
 _FORGET_OLD: LiteralString = "DELETE FROM amends.workers WHERE beat_at < clock_timestamp() - interval '1 hour'"
 # When a session of somebody else's login began is hidden from us: as long as its pid is there, so may its process be.
@@ -98,9 +99,14 @@ def register(connection: psycopg.Connection[Any], worker: UUID, name: str, pid: 
     connection.execute(_REGISTER, {"worker": worker, "name": name, "pid": pid, "backends": backends})
 
 
-def beat(connection: psycopg.Connection[Any], worker: UUID, cycle: int, *, draining: bool) -> None:
+def beat(connection: psycopg.Connection[Any], worker: UUID, cycle: int) -> None:
     """Show the main loop's counter: a heartbeat that beats on while the loop hangs would lie."""
-    connection.execute(_BEAT, (cycle, draining, worker))
+    connection.execute(_BEAT, (cycle, worker))
+
+
+def drain(connection: psycopg.Connection[Any], worker: UUID) -> None:
+    """From now on others have a right to all that is ours."""
+    connection.execute(_DRAIN, (worker,))
 
 
 def forget(connection: psycopg.Connection[Any], worker: UUID) -> None:

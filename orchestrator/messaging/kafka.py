@@ -32,8 +32,9 @@ _CONSUMER: dict[str, Any] = CONNECTION | {
     "queued.max.messages.kbytes": QUEUE_KBYTES_MAX,
     "fetch.queue.backoff.ms": 5,  # after the queue was full: the default is a second of standing still
     "fetch.error.backoff.ms": 100,
-    # A partition that is assigned during a fetch waits for its end, so this is also the delay of a takeover.
-    "fetch.wait.max.ms": 100,
+    # A partition that is assigned during a fetch waits for its end, so this is also the delay of a takeover. At rest it
+    # costs some 30 requests a second.
+    "fetch.wait.max.ms": 30,
 }
 
 # The client looks for the coordinator of the group whose name it wants, and may not be allowed to: it is in no group.

@@ -37,6 +37,7 @@ EXCEPTIONS = {
     "outbox_relay.connections.first_row_async": "the caller's own transaction",
     "orchestrator.engine.workers.register": "says who lives; others judge by the sessions, which end with the process",
     "orchestrator.engine.workers.beat": "says who lives; the next beat says it again",
+    "orchestrator.engine.workers.drain": "says who leaves; others judge by the sessions, which end with the process",
     "orchestrator.engine.workers.forget": "says who lives; others judge by the sessions, which end with the process",
     "orchestrator.engine.workers.ask": "a wish for a shard, repeated until it is granted",
     "orchestrator.engine.workers.answered": "takes a granted wish away; a void one is taken away by whoever asked",
@@ -189,7 +190,8 @@ def test_the_inventory_sees_what_it_should() -> None:
     """The commits that this system stands on, and one of each kind: a check that sees nothing passes everything."""
     writing = {name for name, function in functions().items() if function.writes}
     assert writing >= {
-        "orchestrator.engine.batch.commit",
+        "orchestrator.engine.batch._execute_joined",
+        "orchestrator.engine.batch._execute_in_turn",
         "orchestrator.engine.fence.claim",
         "orchestrator.engine.fence.release",
         "orchestrator.engine.recovery.send_again",

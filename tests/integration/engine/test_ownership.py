@@ -58,7 +58,7 @@ def test_only_somebody_else_s_end_is_unclean(system: System) -> None:
         assert again is not None
         assert taken is not None
         assert (first.unclean, again.unclean, taken.unclean) == (False, False, True)
-        fence.release(connection, taken)
+        fence.release(connection, [taken])
         given = fence.claim(connection, SHARD, 3, one)
         assert given is not None
         assert given.unclean is False
