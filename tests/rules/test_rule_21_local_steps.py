@@ -3,7 +3,11 @@ under its key, but nobody before the commit that made it possible. One that is l
 one beside it; a result that could not be stored is offered again, and the work is not done twice.
 """
 
+import asyncio
 import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import uuid4
 
@@ -127,6 +131,37 @@ def test_a_result_that_was_not_stored_is_offered_again_and_not_made_again() -> N
     steps.start()
     assert steps.ends(3)[2] == "result 2"
     steps.runner.close()
+
+
+def test_a_halted_step_does_nothing_more_and_the_lifespan_is_left_behind_it() -> None:
+    """Between the two the shard is somebody else's, and the step runs there."""
+    seen: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        yield
+        seen.append("left")
+
+    async def ticks(_: str) -> str:
+        try:
+            while True:
+                seen.append("tick")
+                await asyncio.sleep(0.001)
+        finally:
+            seen.append("ended")
+
+    ended: list[StepEnd] = []
+    runner = StepRunner({}, ended.append, lifespan)
+    runner.open()
+    awaited = StepEnd(key=("u:0:1", 1), saga_no=1, saga_id="s", shard=0, seq=1, attempt=1)
+    runner.start(awaited, "u:0:1", StartStep(seq=1, attempt=1, name="t", kind="step", function=ticks, args=("1",)))
+    eventually(lambda: len(seen) > 3, 10, "it runs")
+    runner.halt()
+    ticked = len(seen)
+    time.sleep(0.05)  # in which it would have ticked
+    assert len(seen) == ticked
+    runner.close()
+    assert seen[ticked:] in (["ended", "left"], ["left", "ended"])
 
 
 # ---- not before the commit -------------------------------------------------------------------------------------------
