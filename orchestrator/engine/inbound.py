@@ -1,5 +1,6 @@
 """What came from Kafka, read: an envelope becomes an entry, a start, or something that can't be delivered."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 from uuid import UUID
@@ -67,18 +68,22 @@ class Item:
     offset: int
     raw: Envelope | Unreadable
     came: Came = field(compare=False)
+    saga_id: str | None = field(init=False, compare=False)
 
-    @property
-    def saga_id(self) -> str | None:
-        match self.came:
-            case StartCame(row):
-                return row.id
-            case MessageCame(message):
-                return message.saga_id
-            case AnswerCame() | ParentCame():
-                return self.came.saga_id
-            case Dead():
-                return None
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "saga_id", _saga_of(self.came))
+
+
+def _saga_of(came: Came) -> str | None:
+    match came:
+        case AnswerCame() | ParentCame():
+            return came.saga_id
+        case StartCame(row):
+            return row.id
+        case MessageCame(message):
+            return message.saga_id
+        case Dead():
+            return None
 
 
 def read(message: Envelope | Unreadable, at_us: int) -> Came:
@@ -94,11 +99,11 @@ def read(message: Envelope | Unreadable, at_us: int) -> Came:
 def _read(m: Envelope, at_us: int) -> Came:
     match m.kind:
         case "reply":
-            return _answer(m, _reply_entry(m, at_us))
+            return _answer(m, _reply_entry, at_us)
         case "undone":
-            return _answer(m, _undone_entry(m, at_us))
+            return _answer(m, _undone_entry, at_us)
         case "child_ended":
-            return _answer(m, _child_entry(m, at_us))
+            return _answer(m, _child_entry, at_us)
         case "start":
             return StartCame(_start_row(m))
         case "message":
@@ -114,13 +119,13 @@ def _read(m: Envelope, at_us: int) -> Came:
     return Dead(f"a message of kind {m.kind!r} is not for sagas")
 
 
-def _answer(m: Envelope, entry: Entry) -> AnswerCame:
-    key = _required(m.operation_key, "operation_key")
-    return AnswerCame(_saga_id(m), OperationKey.parse(key).saga_uid, key, m.nonce, entry)
+def _answer(m: Envelope, entry_of: Callable[[Envelope, int, int], Entry], at_us: int) -> AnswerCame:
+    text = _required(m.operation_key, "operation_key")
+    key = OperationKey.parse(text)
+    return AnswerCame(_saga_id(m), key.saga_uid, text, m.nonce, entry_of(m, key.seq, at_us))
 
 
-def _reply_entry(m: Envelope, at_us: int) -> Replied:
-    seq = OperationKey.parse(_required(m.operation_key, "operation_key")).seq
+def _reply_entry(m: Envelope, seq: int, at_us: int) -> Replied:
     if m.outcome == "succeeded":
         return Replied(at_us=at_us, seq=seq, attempt=m.attempt, outcome="succeeded", body=avro.decode(m.payload))
     problem = control.ProblemRecord.decode(m.payload).problem
@@ -129,18 +134,16 @@ def _reply_entry(m: Envelope, at_us: int) -> Replied:
     return Replied(at_us=at_us, seq=seq, attempt=m.attempt, outcome=cast("Any", m.outcome), problem=problem)
 
 
-def _undone_entry(m: Envelope, at_us: int) -> UndoReplied:
+def _undone_entry(m: Envelope, seq: int, at_us: int) -> UndoReplied:
     if m.outcome not in ("undone", "failed", "retry"):
         raise ValueError(f"an answer to an undo can't have the outcome {m.outcome!r}")
-    seq = OperationKey.parse(_required(m.operation_key, "operation_key")).seq
     problem = control.ProblemRecord.decode(m.payload).problem if m.payload else None
     outcome = cast("Any", m.outcome)
     return UndoReplied(at_us=at_us, seq=seq, attempt=m.attempt, outcome=outcome, problem=problem)
 
 
-def _child_entry(m: Envelope, at_us: int) -> Replied:
+def _child_entry(m: Envelope, seq: int, at_us: int) -> Replied:
     ended = control.ChildEnded.decode(m.payload)
-    seq = OperationKey.parse(_required(m.operation_key, "operation_key")).seq
     if ended.outcome == "succeeded":
         return Replied(at_us=at_us, seq=seq, attempt=m.attempt, outcome="succeeded", body=ended.result)
     problem = ended.problem or Problem(kind="error", type="ChildEnded")

@@ -8,8 +8,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self
 
@@ -44,6 +44,7 @@ class Watchdog:
         self._collects_since_s: float | None = None
         self._collected_s = 0.0
         self._lock = threading.Lock()
+        self._around = _AroundTurn(self)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="amends-watchdog", daemon=True)
 
@@ -66,20 +67,15 @@ class Watchdog:
         signal.setitimer(signal.ITIMER_PROF, 0)
         faulthandler.unregister(signal.SIGPROF)
 
-    @contextmanager
-    def turn(self, saga_id: str) -> Iterator[None]:
+    def turn(self, saga_id: str) -> AbstractContextManager[None]:
         """Around one saga's turn."""
         self._turns += 1
         self._turn = saga_id
-        try:
-            yield
-        except TurnTooLong:
-            # It came a moment after the turn had ended: nothing is wrong.
-            text = "saga %s: the turn ended just when it was to be interrupted"
-            log.warning(text, saga_id, extra={"saga_id": saga_id})
-        finally:
-            with self._lock:
-                self._turn = None
+        return self._around
+
+    def _turn_ended(self) -> None:
+        with self._lock:
+            self._turn = None
 
     def _watch(self) -> None:
         seen, looks, interrupted = 0, 0, 0
@@ -126,6 +122,30 @@ class Watchdog:
         log.error(text, saga_id, limits.TURN_SECONDS_MAX, extra={"saga_id": saga_id})
         self._mark(saga_id)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread_id), ctypes.py_object(TurnTooLong))
+
+
+class _AroundTurn:
+    """One for all turns, which come one after the other: to make one each time was a twentieth of a turn."""
+
+    __slots__ = ("_watchdog",)
+
+    def __init__(self, watchdog: Watchdog) -> None:
+        self._watchdog = watchdog
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        saga_id = self._watchdog._turn
+        self._watchdog._turn_ended()
+        if kind is None or not issubclass(kind, TurnTooLong):
+            return False
+        # It came a moment after the turn had ended: nothing is wrong.
+        text = "saga %s: the turn ended just when it was to be interrupted"
+        log.warning(text, saga_id, extra={"saga_id": saga_id})
+        return True
 
 
 def singly(work: list[Work], run_one: Callable[[Work], None], isolate: Callable[[Work, psycopg.Error], None]) -> None:
