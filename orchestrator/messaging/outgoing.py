@@ -278,7 +278,7 @@ def _row(
     partition: int | None = None,
     row_id: str | None = None,
 ) -> Row:
-    headers["kind"] = kind
+    headers = {"kind": kind, **headers}
     if traceparent is not None:
         headers["traceparent"] = traceparent
     return Row(

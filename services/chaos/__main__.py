@@ -3,16 +3,12 @@
 import asyncio
 import logging
 import sys
-import traceback
 
-from orchestrator.errors import AmendsError
-from orchestrator.local.keeper import on_stop_signals
 from services.chaos import report
 from services.chaos.options import Options, parse
 from services.chaos.run import Chaos
 from services.chaos.shop import opened
-
-EXIT_BROKEN, EXIT_INTERRUPTED = 2, 130
+from services.interruptible import interruptible
 
 
 async def chaos(options: Options) -> int:
@@ -26,32 +22,12 @@ async def chaos(options: Options) -> int:
     return run.exit_code
 
 
-async def interruptible(options: Options) -> int:
-    """The run as a task that Ctrl-C cancels, so that its children are ended in order."""
-    task = asyncio.create_task(chaos(options))
-    on_stop_signals(asyncio.get_running_loop(), lambda: stop(task))
-    try:
-        return await task
-    except asyncio.CancelledError:
-        say(f"stopped; nothing is left running. To do the same again: {options.command()}")
-        return EXIT_INTERRUPTED
-    except (AmendsError, RuntimeError) as error:
-        say(f"the run broke off: {error}. To do the same again: {options.command()}")
-        return EXIT_BROKEN
-    except Exception:
-        # Python's own exit code for this is 1, which here says that something was lost.
-        traceback.print_exc()
-        return EXIT_BROKEN
-
-
-def stop(task: "asyncio.Task[int]") -> None:
-    task.cancel()
-
-
 def say(line: str) -> None:
     """Before the run, and after it."""
     print(line, flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(interruptible(parse(sys.argv[1:]))))
+    options = parse(sys.argv[1:])
+    hint = f". To do the same again: {options.command()}"
+    sys.exit(asyncio.run(interruptible(chaos(options), "the run", hint)))

@@ -3,15 +3,12 @@
 import asyncio
 import sys
 import time
-import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Any, LiteralString
 
 import psycopg
 
-from orchestrator.errors import AmendsError
-from orchestrator.local.keeper import on_stop_signals
 from orchestrator.local.stack import RunningStack, up
 from services.auditor import audit
 from services.demo import board as boards
@@ -23,13 +20,13 @@ from services.demo.film import Film
 from services.demo.look import Eye
 from services.demo.options import Options, parse
 from services.demo.outcomes import count_outcomes
-from services.demo.shop import ProcessEnded, Shop
+from services.demo.shop import Shop
 from services.demo.world import World, prepare
+from services.interruptible import interruptible
 
 END_PATIENCE_S = 40.0  # until the last sagas have ended, and then until analytics has heard of them all
 POLL_S = 0.1
 HEARD: LiteralString = "SELECT count(DISTINCT order_id) FROM outcomes"
-EXIT_BROKEN, EXIT_INTERRUPTED = 2, 130
 
 
 async def demo(options: Options) -> int:
@@ -136,27 +133,5 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-async def interruptible(options: Options) -> int:
-    """The demo as a task that Ctrl-C cancels, so that its children are ended in order."""
-    task = asyncio.create_task(demo(options))
-    on_stop_signals(asyncio.get_running_loop(), lambda: stop(task))
-    try:
-        return await task
-    except asyncio.CancelledError:
-        say("stopped; nothing is left running")
-        return EXIT_INTERRUPTED
-    except (AmendsError, ProcessEnded, RuntimeError) as error:
-        say(f"the demo broke off: {error}")
-        return EXIT_BROKEN
-    except Exception:
-        # Python's own exit code for this is 1, which here says that money was lost.
-        traceback.print_exc()
-        return EXIT_BROKEN
-
-
-def stop(task: "asyncio.Task[int]") -> None:
-    task.cancel()
-
-
 if __name__ == "__main__":
-    sys.exit(asyncio.run(interruptible(parse(sys.argv[1:]))))
+    sys.exit(asyncio.run(interruptible(demo(parse(sys.argv[1:])), "the demo")))
