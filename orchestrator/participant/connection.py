@@ -15,8 +15,8 @@ import psycopg
 from psycopg import pq
 
 from orchestrator.failpoints import failpoint
+from orchestrator.participant import arrays
 from orchestrator.participant.refusal import TransactionIsOurs
-from outbox_relay import arrays
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
