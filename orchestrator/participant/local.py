@@ -33,9 +33,12 @@ async def run_command(
     if verdict is not None:
         store_verdict(unit, entry, verdict)
         return
-    attributes = spans.process_attributes(
-        request.at.topic, unit.service.name, request.at.id, request.at.key, more={"amends.operation_key": request.key}
-    )
+
+    def attributes() -> spans.Attributes:
+        at = request.at
+        more: spans.Attributes = {"amends.operation_key": request.key}
+        return spans.process_attributes(at.topic, unit.service.name, at.id, at.key, more=more)
+
     handled = Handled(request.key, request.attempt, request.traceparent, request.saga_id, request.type)
     with handling(handled), spans.handling(f"process {request.type}", request.traceparent, attributes):
         async with asyncio.timeout(LOCAL_SECONDS_MAX):
@@ -114,9 +117,11 @@ async def run_undo(
         outcome: answers.UndoneOutcome = "failed" if isinstance(verdict, Failure) else "retry"
         unit.send(answers.not_undone(entry, outcome, problem_of(verdict)))
         return
-    attributes = spans.process_attributes(
-        unit.service.command_topic, unit.service.name, key=entry.saga_id, more={"amends.operation_key": entry.key}
-    )
+
+    def attributes() -> spans.Attributes:
+        more: spans.Attributes = {"amends.operation_key": entry.key}
+        return spans.process_attributes(unit.service.command_topic, unit.service.name, key=entry.saga_id, more=more)
+
     handled = Handled(f"{entry.key}:undo", entry.undo_attempt, traceparent, entry.saga_id, entry.type)
     with (
         handling(handled),

@@ -165,7 +165,10 @@ async def run_event(
     attempt: int = 1,
 ) -> None:
     """Run a local event handler in this transaction."""
-    attributes = spans.process_attributes(topic, unit.service.name, event_id)
+
+    def attributes() -> spans.Attributes:
+        return spans.process_attributes(topic, unit.service.name, event_id)
+
     handled = Handled(event_id, attempt, traceparent, event_type=event.__wire_name__)
     with handling(handled), spans.handling(f"process {event.__wire_name__}", traceparent, attributes):
         await unit.run(handler.function, event, key=event_id, attempt=attempt)
