@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, ForwardRef, Generic, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
@@ -193,6 +193,7 @@ class Event(Message):
         return partial(framing.prepare_of_environment, cls) if framing.wants_of_environment(cls) else None
 
 
+@cache
 def reply_type(command: type[Command[Any]]) -> Any:
     """The type in `Command[…]` of a command class; None for Command[None]. Raises DefinitionError if there is none."""
     bound: dict[Any, Any] = {}

@@ -5,9 +5,8 @@ holds for every logger: the kit's own, the service's, and structlog's.
 """
 
 import logging
-from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import MutableMapping
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,14 +48,19 @@ class Handled:
 _HANDLED: ContextVar[Handled | None] = ContextVar("amends_handled", default=None)
 
 
-@contextmanager
-def handling(handled: Handled) -> Iterator[None]:
+class handling:  # noqa: N801  # a context manager without a generator: it stands around every handling
     """Around one handling: what is logged inside carries its fields."""
-    token = _HANDLED.set(handled)
-    try:
-        yield
-    finally:
-        _HANDLED.reset(token)
+
+    __slots__ = ("_handled", "_token")
+
+    def __init__(self, handled: Handled) -> None:
+        self._handled = handled
+
+    def __enter__(self) -> None:
+        self._token: Token[Handled | None] = _HANDLED.set(self._handled)
+
+    def __exit__(self, *_: object) -> None:
+        _HANDLED.reset(self._token)
 
 
 def current() -> dict[str, str | int]:

@@ -7,6 +7,7 @@ journal knows no classes. Every function raises PayloadError for a value that ca
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal, Self
 
 from orchestrator import limits
@@ -19,6 +20,7 @@ from orchestrator.messaging.envelope import Envelope, Kind
 from orchestrator.problems import Problem
 from outbox_relay.rows import HEADER_COLUMNS, Row
 
+ADDRESSES_CACHED_MAX = 1_024  # a saga's shard; there are as many as shards, and each message names one
 _TYPE_CHARS_MAX = 255  # the column; a problem's type may be the name of anybody's exception
 
 
@@ -219,6 +221,7 @@ def reply_to(topic: str, partition: int) -> str:
     return f"{topic}/{partition}"
 
 
+@lru_cache(maxsize=ADDRESSES_CACHED_MAX)
 def partition_of(address: str) -> tuple[str, int]:
     """Topic and partition of a `reply_to`. Raises PayloadError."""
     topic, _, partition = address.rpartition("/")

@@ -17,21 +17,20 @@ UndoneOutcome = Literal["failed", "retry"]
 def succeeded(entry: Entry, attempt: int, *, traceparent: str | None = None) -> Row:
     """What the command answered: the very bytes that the inbox has."""
     assert entry.reply is not None
-    to = _to(entry, attempt, traceparent or entry.traceparent)
-    topic, partition = partition_of(to.reply_to)
+    topic, partition = partition_of(entry.reply_to)
     headers = {
         "kind": "reply",
-        "saga_id": to.saga_id,
-        "operation_key": to.operation_key,
-        "attempt": str(to.attempt),
+        "saga_id": entry.saga_id,
+        "operation_key": entry.row.key,
+        "attempt": str(max(attempt, 1)),
         "outcome": "succeeded",
-        "nonce": to.nonce,
+        "nonce": entry.nonce,
     }
-    if to.traceparent is not None:
-        headers["traceparent"] = to.traceparent
+    if found := traceparent or entry.traceparent:
+        headers["traceparent"] = found
     return Row(
         topic=topic,
-        key=to.saga_id,
+        key=entry.saga_id,
         type=f"{entry.type}Reply"[:255],
         payload=entry.reply,
         headers=headers,

@@ -121,7 +121,7 @@ class Batches(Generic[_I]):
                 await asyncio.sleep(delay_s * random.random())
 
     async def _once(self, items: Sequence[_I], verdict: Exception | None) -> None:
-        async with self._lane.transaction(self._work.place) as connection:
+        async with self._lane.transaction(self._work.place, piped=True) as connection:
             unit = Unit(self._service, self._lane, connection)
             await self._work.lock(unit, items, verdict)
             for index, item in enumerate(items):

@@ -154,12 +154,13 @@ class Calls:
 
     async def _traced(self, call: Call) -> Outcome:
         name = {"do": "process", "resolve": "look up", "undo": "undo", "recheck": "look up"}[call.kind]
-        attributes = spans.process_attributes(
-            self._service.command_topic,
-            self._service.name,
-            key=call.saga_id,
-            more={"amends.operation_key": call.key, "amends.attempt": call.attempt},
-        )
+
+        def attributes() -> spans.Attributes:
+            more: spans.Attributes = {"amends.operation_key": call.key, "amends.attempt": call.attempt}
+            return spans.process_attributes(
+                self._service.command_topic, self._service.name, key=call.saga_id, more=more
+            )
+
         span_name = f"{name} {call.handler.command.__wire_name__}"
         with (
             handling(call.handled),

@@ -121,7 +121,10 @@ class Follower:
         assert ready.handler.options is not None
         waiting = ready.waiting
         handling = self._service.handling(key=waiting.event_id, attempt=waiting.attempts, saga_id="", expires_at=None)
-        attributes = spans.process_attributes(waiting.topic, self._service.name, waiting.event_id)
+
+        def attributes() -> spans.Attributes:
+            return spans.process_attributes(waiting.topic, self._service.name, waiting.event_id)
+
         try:
             handled = Handled(waiting.event_id, waiting.attempts, waiting.traceparent, event_type=waiting.type)
             with log_handling(handled), spans.handling(f"process {waiting.type}", waiting.traceparent, attributes):

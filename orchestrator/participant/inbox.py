@@ -1,13 +1,15 @@
-"""Table amends.inbox: rows are locked by key in one statement, changed in memory, and stored in one statement.
+"""Table amends.inbox: rows are locked by key in one statement, changed in memory, and stored at the end, new ones once.
 
-Locks are taken in the order of the keys, so two batches that meet wait for each other but never in a circle. A key
-without a row gets one in state `absent` first, because a row that is not there can't be locked; what is still `absent`
-at the end goes again.
+Locks are taken in the order of the keys, so two batches that meet wait for each other but never in a circle. A row that
+is not there can't be locked: it is inserted at the end as what it has become, and the primary key is its lock. Whoever
+comes second waits there, and fails; all that it did is rolled back and done again with the row in sight.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import attrgetter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from psycopg.rows import tuple_row
@@ -18,22 +20,48 @@ from orchestrator.participant.inbox_states import InboxRow, State
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
+    from orchestrator.participant.connection import InboxConnection
+
 NO_TIME = datetime.fromtimestamp(0, UTC)
+NOTHING_SETTLED: Mapping[str, datetime] = MappingProxyType({})
 
 _COLUMNS: LiteralString = """
     key, state, in_doubt, recheck, service, saga_id, type, body_hash, body, attempt, errors, run, deadline, holder,
     due_at, quiet_at, reply, recorded, undo_recorded, problem, problem_type, problem_text, reply_to, nonce, traceparent,
     undo_attempt, undo_traceparent, settled, expires_at, created_at
 """
+# What a local command leaves when it has succeeded; all other columns have their defaults.
+_INSERT_DONE: LiteralString = """
+    INSERT INTO amends.inbox (key, service, saga_id, type, body_hash, state, attempt, reply, recorded, reply_to, nonce,
+        traceparent, expires_at)
+    SELECT r.key, %s, r.saga_id, r.type, r.body_hash, 'done', r.attempt, r.reply, true, r.reply_to, r.nonce,
+        r.traceparent, r.expires_at::timestamptz
+    FROM unnest(%s::text[], %s::text[], %s::text[], %b::bytea[], %s::int[], %b::bytea[], %s::text[], %s::text[],
+        %s::text[], %s::text[])
+        AS r(key, saga_id, type, body_hash, attempt, reply, reply_to, nonce, traceparent, expires_at)
+    ORDER BY r.key
+"""
 _INSERT: LiteralString = """
-    INSERT INTO amends.inbox (key, service, saga_id, type, body_hash, reply_to, nonce, traceparent, expires_at)
-    SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %b::bytea[], %s::text[], %s::text[],
-        %s::text[], %s::timestamptz[]) AS r(key, service, saga_id, type, body_hash, reply_to, nonce, traceparent, at)
+    INSERT INTO amends.inbox (key, state, in_doubt, recheck, service, saga_id, type, body_hash, body, attempt, errors,
+        run, deadline, holder, due_at, quiet_at, reply, recorded, undo_recorded, problem, problem_type, problem_text,
+        reply_to, nonce, traceparent, undo_attempt, undo_traceparent, settled, expires_at)
+    SELECT * FROM unnest(%s::text[], %s::text[], %s::bool[], %s::bool[], %s::text[], %s::text[], %s::text[],
+        %b::bytea[], %b::bytea[], %s::int[], %s::int[], %s::int[], %s::timestamptz[], %s::int[], %s::timestamptz[],
+        %s::timestamptz[], %b::bytea[], %s::bool[], %s::bool[], %b::bytea[], %s::text[], %s::text[], %s::text[],
+        %s::text[], %s::text[], %s::int[], %s::text[], %s::bool[], %s::timestamptz[]) AS r(key)
     ORDER BY key
-    ON CONFLICT (key) DO NOTHING
 """
 _LOCK: LiteralString = f"""
     SELECT {_COLUMNS} FROM amends.inbox WHERE key = ANY(%s) ORDER BY key FOR UPDATE
+"""
+_LOCK_ALL: LiteralString = """
+    SELECT count(*) FROM (SELECT FROM amends.inbox WHERE key = ANY(%s) ORDER BY key FOR UPDATE) AS locked
+"""
+_SETTLE: LiteralString = """
+    UPDATE amends.inbox AS i
+    SET settled = true, expires_at = greatest(i.expires_at, r.expires_at), updated_at = clock_timestamp()
+    FROM unnest(%s::text[], %s::timestamptz[]) AS r(key, expires_at)
+    WHERE i.key = r.key
 """
 _STORE: LiteralString = """
     UPDATE amends.inbox AS i
@@ -53,7 +81,6 @@ _STORE: LiteralString = """
         settled, expires_at)
     WHERE i.key = r.key
 """
-_FORGET: LiteralString = "DELETE FROM amends.inbox WHERE key = ANY(%s) AND state = 'absent'"
 _DUE: LiteralString = f"""
     SELECT {_COLUMNS} FROM amends.inbox
     WHERE service = %s AND due_at <= clock_timestamp()
@@ -137,6 +164,26 @@ class Entry:
         return self.row.state
 
 
+_NAMES = Entry.__slots__[1:]
+_FOR_GOOD = frozenset(("service", "saga_id", "type", "body_hash", "traceparent", "created_at"))
+_STORED = tuple(name for name in _NAMES if name not in _FOR_GOOD)
+# What a plain success leaves at its default, but for `recorded`: see _INSERT_DONE.
+_USUAL_VALUES: dict[str, Any] = {
+    "body": None,
+    "errors": 0,
+    "run": 0,
+    "deadline": None,
+    "due_at": None,
+    "quiet_at": None,
+    "recorded": True,
+    "undo_recorded": False,
+    "problem": None,
+    "undo_attempt": 0,
+    "settled": False,
+}
+_UNUSUAL, _USUAL = attrgetter(*_USUAL_VALUES), tuple(_USUAL_VALUES.values())
+
+
 @dataclass(frozen=True, slots=True)
 class Locked:
     """The rows of a transaction, and the database's time."""
@@ -145,24 +192,31 @@ class Locked:
     now: datetime = NO_TIME
 
 
-async def lock(connection: "AsyncConnection[Any]", wanted: Sequence[Entry], also: Iterable[str] = ()) -> Locked:
-    """Lock the rows of `wanted`, made where there are none, and those of the keys in `also` that exist."""
-    fresh = {entry.key: entry for entry in reversed(wanted)}
-    keys = sorted({*fresh, *also})
-    cursor = connection.cursor(row_factory=tuple_row)
+async def lock(
+    connection: "InboxConnection", keys: Collection[str], settled: Mapping[str, datetime] = NOTHING_SETTLED
+) -> Locked:
+    """Lock the rows of these keys that exist. Begins the transaction if the lane has left that to us.
+
+    Those of `settled`, key -> when the last thing about it expires, need not be looked at: they are changed at once.
+    """
     async with connection.pipeline():
-        if fresh:
-            await cursor.execute(_INSERT, _insert_params(list(fresh.values())))
+        await connection.begin()
+        if settled:
+            await connection.execute(_LOCK_ALL, (sorted({*keys, *settled}),))
         rows = connection.cursor(row_factory=tuple_row)
-        await rows.execute(_LOCK, (keys,))
+        await rows.execute(_LOCK, (sorted(keys),))
+        if settled:
+            expires_at = [at.isoformat() for at in settled.values()]
+            await connection.execute(_SETTLE, (list(settled), expires_at))
         clock = connection.cursor(row_factory=tuple_row)
         await clock.execute(_CLOCK)
     return Locked({entry.key: entry for entry in map(_entry, await rows.fetchall())}, await _time(clock))
 
 
-async def due(connection: "AsyncConnection[Any]", service: str, rows_max: int) -> Locked:
+async def due(connection: "InboxConnection", service: str, rows_max: int) -> Locked:
     """Lock the rows that a scan has to look at, as far as nobody else has them: due ones, and those of the dead."""
     async with connection.pipeline():
+        await connection.begin()
         cursors = [connection.cursor(row_factory=tuple_row) for _ in range(3)]
         await cursors[0].execute(_DUE, (service, rows_max))
         await cursors[1].execute(_ORPHANED, (service, rows_max))
@@ -171,14 +225,17 @@ async def due(connection: "AsyncConnection[Any]", service: str, rows_max: int) -
     return Locked({entry.key: entry for entry in map(_entry, found)}, await _time(cursors[2]))
 
 
-async def store(connection: "AsyncConnection[Any]", entries: Sequence[Entry], locked: Iterable[str]) -> None:
-    """Write what changed; rows that are `absent` after all go again."""
-    stored = [entry for entry in entries if entry.state != "absent"]
-    if stored:
-        await connection.execute(_STORE, _store_params(stored))
-    stored_keys = {entry.key for entry in stored}
-    if absent := [key for key in locked if key not in stored_keys]:
-        await connection.execute(_FORGET, (absent,))
+async def insert(connection: "AsyncConnection[Any]", entries: Sequence[Entry]) -> None:
+    """Rows that nobody had when we looked. Raises UniqueViolation, for one that somebody else has made since."""
+    if all(map(_is_plainly_done, entries)):
+        await connection.execute(_INSERT_DONE, _done_params(entries))
+    else:
+        await connection.execute(_INSERT, _insert_params(entries))
+
+
+async def store(connection: "AsyncConnection[Any]", entries: Sequence[Entry]) -> None:
+    """Write what changed in rows that are locked."""
+    await connection.execute(_STORE, _store_params(entries))
 
 
 async def purge(connection: "AsyncConnection[Any]", rows_max: int, horizon_s: float = limits.INBOX_HORIZON_S) -> int:
@@ -195,42 +252,42 @@ async def _time(cursor: Any) -> datetime:
 
 def _entry(values: Sequence[Any]) -> Entry:
     key, state, in_doubt, recheck, *rest = values
-    names = Entry.__slots__[1:]
-    return Entry(row=InboxRow(key, state, in_doubt, recheck), **dict(zip(names, rest, strict=True)))
+    return Entry(row=InboxRow(key, state, in_doubt, recheck), **dict(zip(_NAMES, rest, strict=True)))
 
 
-def _insert_params(entries: Sequence[Entry]) -> tuple[list[Any], ...]:
+def _is_plainly_done(entry: Entry) -> bool:
+    row = entry.row
+    return row.state == "done" and not row.in_doubt and not row.recheck and _UNUSUAL(entry) == _USUAL
+
+
+def _done_params(entries: Sequence[Entry]) -> tuple[Any, ...]:
     return (
-        [e.key for e in entries],
-        [e.service for e in entries],
+        entries[0].service,
+        [e.row.key for e in entries],
         [e.saga_id for e in entries],
         [e.type for e in entries],
         [e.body_hash for e in entries],
+        [e.attempt for e in entries],
+        [e.reply for e in entries],
         [e.reply_to for e in entries],
         [e.nonce for e in entries],
         [e.traceparent for e in entries],
-        [e.expires_at for e in entries],
+        [e.expires_at.isoformat() for e in entries],
     )
+
+
+def _insert_params(entries: Sequence[Entry]) -> tuple[list[Any], ...]:
+    return _params(entries, _NAMES[:-1])  # `created_at` is Postgres's
 
 
 def _store_params(entries: Sequence[Entry]) -> tuple[list[Any], ...]:
-    names = (
-        *("body", "attempt", "errors", "run", "deadline", "holder", "due_at", "quiet_at", "reply", "recorded"),
-        *(
-            "undo_recorded",
-            "problem",
-            "problem_type",
-            "problem_text",
-            "reply_to",
-            "nonce",
-            "undo_attempt",
-            "undo_traceparent",
-        ),
-        *("settled", "expires_at"),
-    )
+    return _params(entries, _STORED)
+
+
+def _params(entries: Sequence[Entry], names: Iterable[str]) -> tuple[list[Any], ...]:
     return (
-        [e.key for e in entries],
-        [e.state for e in entries],
+        [e.row.key for e in entries],
+        [e.row.state for e in entries],
         [e.row.in_doubt for e in entries],
         [e.row.recheck for e in entries],
         *([getattr(e, name) for e in entries] for name in names),

@@ -5,7 +5,6 @@ There are no savepoints: a batch is one transaction, and an exception rolls all 
 culprit alone and hands its exception in as the verdict, so a Failure's own writes are gone as well.
 """
 
-import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -27,32 +26,44 @@ LOCAL_SECONDS_MAX = 30.0  # a handler that takes longer holds up the batch, its 
 
 
 async def run_command(
-    unit: Unit, entry: Entry, request: CommandRequest, handler: LocalHandler[Any, Any, Any], verdict: Exception | None
+    unit: Unit,
+    entry: Entry,
+    request: CommandRequest,
+    handler: LocalHandler[Any, Any, Any],
+    verdict: Exception | None,
 ) -> None:
     """Run the handler and store its answer; or store the verdict that it brought on itself."""
     if verdict is not None:
         store_verdict(unit, entry, verdict)
         return
-    attributes = spans.process_attributes(
-        request.at.topic, unit.service.name, request.at.id, request.at.key, more={"amends.operation_key": request.key}
-    )
-    handled = Handled(request.key, request.attempt, request.traceparent, request.saga_id, request.type)
-    with handling(handled), spans.handling(f"process {request.type}", request.traceparent, attributes):
-        async with asyncio.timeout(LOCAL_SECONDS_MAX):
-            value, _ = await unit.run(
-                handler.function,
-                request.command,
-                key=request.key,
-                attempt=request.attempt,
-                saga_id=request.saga_id,
-                expires_at=request.expires_at,
-            )
-        traceparent = spans.traceparent()
-    reply = encoded_reply(handler, value)
+    reply, traceparent = await answer(unit, request, handler)
     no_problem = {"problem": None, "problem_type": None, "problem_text": None}
     after, _ = unit.decide(entry, "succeeded", reply=reply, recorded=True, **no_problem)
     unit.put(after)
     unit.send(answers.succeeded(after, request.attempt, traceparent=traceparent))
+
+
+async def answer(unit: Unit, request: CommandRequest, handler: LocalHandler[Any, Any, Any]) -> tuple[bytes, str | None]:
+    """Run the handler; the bytes of its reply, and the place in the trace that the answer comes from."""
+
+    def attributes() -> spans.Attributes:
+        at = request.at
+        more: spans.Attributes = {"amends.operation_key": request.key}
+        return spans.process_attributes(at.topic, unit.service.name, at.id, at.key, more=more)
+
+    handled = Handled(request.key, request.attempt, request.traceparent, request.saga_id, request.type)
+    with handling(handled), spans.handling(f"process {request.type}", request.traceparent, attributes):
+        value, _ = await unit.run(
+            handler.function,
+            request.command,
+            key=request.key,
+            attempt=request.attempt,
+            saga_id=request.saga_id,
+            expires_at=request.expires_at,
+            seconds_max=LOCAL_SECONDS_MAX,
+        )
+        traceparent = spans.traceparent()
+    return encoded_reply(handler, value), traceparent
 
 
 def store_verdict(unit: Unit, entry: Entry, error: Exception) -> None:
@@ -114,23 +125,25 @@ async def run_undo(
         outcome: answers.UndoneOutcome = "failed" if isinstance(verdict, Failure) else "retry"
         unit.send(answers.not_undone(entry, outcome, problem_of(verdict)))
         return
-    attributes = spans.process_attributes(
-        unit.service.command_topic, unit.service.name, key=entry.saga_id, more={"amends.operation_key": entry.key}
-    )
+
+    def attributes() -> spans.Attributes:
+        more: spans.Attributes = {"amends.operation_key": entry.key}
+        return spans.process_attributes(unit.service.command_topic, unit.service.name, key=entry.saga_id, more=more)
+
     handled = Handled(f"{entry.key}:undo", entry.undo_attempt, traceparent, entry.saga_id, entry.type)
     with (
         handling(handled),
         spans.handling(f"undo {entry.type}", traceparent, attributes, undone_of=entry.traceparent),
     ):
-        async with asyncio.timeout(LOCAL_SECONDS_MAX):
-            await unit.run(
-                handler.undo_function,
-                command,
-                parsed_reply(handler, entry.reply),
-                key=f"{entry.key}:undo",
-                attempt=entry.undo_attempt,
-                saga_id=entry.saga_id,
-            )
+        await unit.run(
+            handler.undo_function,
+            command,
+            parsed_reply(handler, entry.reply),
+            key=f"{entry.key}:undo",
+            attempt=entry.undo_attempt,
+            saga_id=entry.saga_id,
+            seconds_max=LOCAL_SECONDS_MAX,
+        )
         after, _ = unit.decide(entry, "undo_ended")
         after = unit.put(replace(after, undo_recorded=True))
         unit.send(answers.undone(after, traceparent=spans.traceparent()))

@@ -142,7 +142,7 @@ class Process:
 
     async def _scan_once(self) -> int:
         lane = self._lanes["scan"]
-        async with lane.transaction("scan") as connection:
+        async with lane.transaction("scan", piped=True) as connection:
             unit = Unit(self._service, lane, connection)
             due = await unit.lock_due(scan.SCAN_ROWS_MAX)
             for entry in due:

@@ -22,6 +22,8 @@ from orchestrator.messaging.outgoing import ReturnAddress
 from orchestrator.participant.handlers import AnyHandler, EventHandler, Participant
 from orchestrator.problems import Problem
 
+_SORTED = json.JSONEncoder(sort_keys=True).encode  # json.dumps would make one for each command
+
 Known = Literal["done", "unknown"]
 
 
@@ -271,7 +273,7 @@ def body_hash(type_: str, body: bytes, command: Command[Any] | None) -> bytes:
 
 
 def _canonical(command: Command[Any]) -> bytes:
-    return json.dumps(command.model_dump(mode="json", exclude_defaults=True), sort_keys=True).encode()
+    return _SORTED(command.model_dump(mode="json", exclude_defaults=True)).encode()
 
 
 def parsed_command(handler: AnyHandler, body: bytes) -> Command[Any]:

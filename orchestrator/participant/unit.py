@@ -5,7 +5,8 @@ begin before the commit (a call to the outside) is handed over after it.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from psycopg import pq
 from orchestrator.contracts import Event
 from orchestrator.errors import AmendsError
 from orchestrator.participant import inbox
-from orchestrator.participant.connection import InboxConnection, Lane, lent
+from orchestrator.participant.connection import InboxConnection, Lane
 from orchestrator.participant.handling import Transaction, finish_session, published
 from orchestrator.participant.inbox import Entry
 from orchestrator.participant.inbox_states import Action, decide
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from orchestrator.participant.external import Call
+
+
+_NO_LIMIT = nullcontext()
 
 
 class TransactionSpoiled(AmendsError):
@@ -50,15 +54,15 @@ class Unit:
         self.calls: list[Call] = []
         self.new_events: dict[str, bool] = {}  # events that were not here yet -> whether they wait
         self.held_events: set[str] = set()
-        self._sessions = lane.sessions
+        self._lane = lane
         self._entries: dict[str, Entry] = {}
-        self._placeholders: list[str] = []
+        self._stored: frozenset[str] = frozenset()  # keys that have a row, which is locked
         self._changed: dict[str, Entry] = {}
         self._rows: list[Row] = []
 
-    async def lock(self, wanted: Sequence[Entry], also: Iterable[str] = ()) -> None:
-        """Lock the rows of these keys."""
-        self._hold(await inbox.lock(self.connection, wanted, also))
+    async def lock(self, keys: Collection[str], settled: Mapping[str, datetime] = inbox.NOTHING_SETTLED) -> None:
+        """Lock the rows of these keys, as far as there are any; those of `settled` are only settled."""
+        self._hold(await inbox.lock(self.connection, keys, settled))
 
     async def lock_due(self, rows_max: int) -> list[Entry]:
         """Lock the rows that a scan has to look at."""
@@ -67,14 +71,14 @@ class Unit:
 
     def _hold(self, locked: inbox.Locked) -> None:
         self._entries, self.now = locked.entries, locked.now
-        self._placeholders = [key for key, entry in locked.entries.items() if entry.state == "absent"]
+        self._stored = frozenset(locked.entries)
 
     def find(self, key: str) -> Entry | None:
         """The row as it is now in this transaction; None if there is none."""
         return self._entries.get(key)
 
     def put(self, entry: Entry) -> Entry:
-        """Change a row."""
+        """Change a row, or make one: it is inserted if it becomes more than `absent`."""
         self._entries[entry.key] = self._changed[entry.key] = entry
         return entry
 
@@ -112,31 +116,45 @@ class Unit:
         attempt: int = 1,
         saga_id: str = "",
         expires_at: datetime | None = None,
+        seconds_max: float | None = None,
     ) -> tuple[Any, Transaction[Any]]:
         """Run a function of the service inside this transaction: `function(*args, tx)`; what it returned, and its tx.
 
-        Events that it published are added. Raises what it raises, and TransactionSpoiled.
+        Events that it published are added. Raises what it raises, TimeoutError, and TransactionSpoiled.
         """
-        async with lent(self.connection) as connection:
-            tx = self.service.transaction(
-                connection, self._sessions, key=key, attempt=attempt, saga_id=saga_id, expires_at=expires_at
-            )
-            returned = False
+        connection = self.connection
+        tx = self.service.transaction(
+            connection, self._lane.sessions, key=key, attempt=attempt, saga_id=saga_id, expires_at=expires_at
+        )
+        with _NO_LIMIT if seconds_max is None else self._lane.patience(seconds_max):
+            connection.lent = True
             try:
                 value = await function(*args, tx)
-                returned = True
+            except BaseException:
+                await finish_session(tx, flush=False)
+                raise
+            else:
+                await finish_session(tx, flush=True)
             finally:
-                await finish_session(tx, flush=returned)
-        if self.connection.info.transaction_status != pq.TransactionStatus.INTRANS:
+                connection.lent = False
+        if connection.pgconn.transaction_status != pq.TransactionStatus.INTRANS:
             raise TransactionSpoiled(getattr(function, "__qualname__", repr(function)))
-        self.publish(published(tx))
+        if events := published(tx):
+            self.publish(events)
         return value, tx
 
     async def flush(self) -> None:
         """Write all that was gathered. Raises TopicUnknown and RowRefused for rows that could never leave."""
         params = table.insert_params(self._rows, self.service.topics.partitions) if self._rows else None
+        new = [entry for key, entry in self._changed.items() if key not in self._stored and entry.state != "absent"]
+        changed = [entry for key, entry in self._changed.items() if key in self._stored]
+        if self.connection.piped:
+            self.connection.about_to_commit()
         async with self.connection.pipeline():
-            if self._changed or self._placeholders:
-                await inbox.store(self.connection, list(self._changed.values()), self._placeholders)
+            if new:
+                await inbox.insert(self.connection, new)
+            if changed:
+                await inbox.store(self.connection, changed)
             if params is not None:
                 await self.connection.execute(table.INSERT_MANY, params)
+            await self.connection.end()

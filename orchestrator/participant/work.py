@@ -1,12 +1,13 @@
 """The three kinds of work that go through `batches`: requests from Kafka, ends of calls, events that waited."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from orchestrator.contracts import Event
 from orchestrator.log_fields import Handled, handling
 from orchestrator.participant import dead, inbox_events, spans
-from orchestrator.participant.commands import apply_command, apply_settled, apply_undo, placeholder
+from orchestrator.participant.commands import apply_command, apply_settled, apply_undo
 from orchestrator.participant.connection import Lane, Place
 from orchestrator.participant.ends import apply_end
 from orchestrator.participant.handlers import EventHandler
@@ -40,11 +41,8 @@ class RequestWork:
         self._participant = participant
 
     async def lock(self, unit: Unit, items: Sequence[Request], verdict: Exception | None) -> None:
-        wanted = [
-            placeholder(item, self._participant) for item in items if isinstance(item, CommandRequest | UndoRequest)
-        ]
-        settled = [key for item in items if isinstance(item, SettledRequest) for key in item.keys]
-        await unit.lock(wanted, settled)
+        asked = {item.key for item in items if isinstance(item, CommandRequest | UndoRequest)}
+        await unit.lock(asked, _only_settled(items, asked))
         events = [item for item in items if isinstance(item, EventRequest)]
         # Judged and found wanting, an event waits for its next attempt out of everybody's way.
         unit.new_events = await inbox_events.note(unit.connection, self._participant, events, wait=verdict is not None)
@@ -75,6 +73,17 @@ class RequestWork:
         return False
 
 
+def _only_settled(items: Sequence[Request], asked: Collection[str]) -> dict[str, datetime]:
+    """Keys that these notices settle and nothing else here is about, and until when something old can come."""
+    found: dict[str, datetime] = {}
+    for item in items:
+        if isinstance(item, SettledRequest):
+            for key in item.keys:
+                if key not in asked:
+                    found[key] = max(item.expires_at, found.get(key, item.expires_at))
+    return found
+
+
 class EndWork:
     """Ends of calls. `record` gets a few chances over some seconds: what it trips over may be gone by then."""
 
@@ -84,7 +93,7 @@ class EndWork:
         self._again = again
 
     async def lock(self, unit: Unit, items: Sequence[Ended], _verdict: Exception | None) -> None:
-        await unit.lock((), [item.call.key for item in items])
+        await unit.lock({item.call.key for item in items})
 
     async def apply(self, unit: Unit, item: Ended, verdict: Exception | None) -> None:
         with handling(item.call.handled):
@@ -128,7 +137,7 @@ class EventWork:
 
     async def lock(self, unit: Unit, items: Sequence[ReadyEvent], _verdict: Exception | None) -> None:
         waiting = [item.waiting for item in items]
-        await unit.lock((), ())
+        await unit.lock(())
         unit.held_events = await inbox_events.held(unit.connection, self._participant, waiting)
 
     async def apply(self, unit: Unit, item: ReadyEvent, verdict: Exception | None) -> None:
@@ -165,7 +174,10 @@ async def run_event(
     attempt: int = 1,
 ) -> None:
     """Run a local event handler in this transaction."""
-    attributes = spans.process_attributes(topic, unit.service.name, event_id)
+
+    def attributes() -> spans.Attributes:
+        return spans.process_attributes(topic, unit.service.name, event_id)
+
     handled = Handled(event_id, attempt, traceparent, event_type=event.__wire_name__)
     with handling(handled), spans.handling(f"process {event.__wire_name__}", traceparent, attributes):
         await unit.run(handler.function, event, key=event_id, attempt=attempt)

@@ -5,9 +5,10 @@ import asyncio
 import psycopg
 import pytest
 
+from orchestrator.participant import Participant, Transaction, local
 from tests.integration.participant.bench import benched
 from tests.integration.participant.conftest import aside
-from tests.integration.participant.shop import OrderPaid, ReserveStock, stock
+from tests.integration.participant.shop import Count, OrderPaid, Reserved, ReserveStock, reserve, stock
 
 
 def available(inbox, item="book") -> int:
@@ -191,3 +192,92 @@ async def test_an_event_that_never_works_is_parked_and_seen_and_lets_the_others_
         "SELECT attempts, error, payload IS NOT NULL FROM amends.inbox_events WHERE state = 'parked'"
     ).fetchall()
     assert parked == [(2, "RuntimeError: never works", True)]
+
+
+def settled(inbox) -> set[str]:
+    return {key for (key,) in inbox.connection.execute("SELECT key FROM amends.inbox WHERE settled")}
+
+
+def paused_stock(at_work: asyncio.Event, go_on: asyncio.Event) -> Participant[None]:
+    """`stock` of another process, which stands still before it has touched anything."""
+    participant = Participant("stock")
+
+    @participant.handles(ReserveStock)
+    async def reserve_late(cmd: ReserveStock, tx: Transaction) -> Reserved:
+        at_work.set()
+        await go_on.wait()
+        return await reserve.function(cmd, tx)
+
+    @reserve_late.undo
+    async def release_late(cmd: ReserveStock, reserved: Reserved, tx: Transaction) -> None:
+        raise AssertionError("nothing is undone here")
+
+    return participant
+
+
+@pytest.mark.parametrize("first", ["the same command", "its undo"])
+async def test_who_comes_second_for_a_new_key_does_it_again_with_the_row_in_sight(inbox, inbox_url, first):
+    """Both have looked and found no row: the second one's transaction must not commit beside the first one's."""
+    key, other = inbox.new_key(), inbox.new_key()
+    at_work, go_on = asyncio.Event(), asyncio.Event()
+    command = ReserveStock(order_id="o1")
+    row = inbox.command_row(key, command)
+    async with benched(paused_stock(at_work, go_on), inbox_url) as slow, benched(stock, inbox_url) as quick:
+        handling = asyncio.create_task(slow.handle(inbox.command_row(other, ReserveStock(order_id="o2")), row))
+        await at_work.wait()
+        await quick.handle(row if first == "the same command" else inbox.undo_row(key, command, "unknown"))
+        go_on.set()
+        await handling
+    by_quick, by_slow = inbox.answers(key)
+    if first == "the same command":
+        assert (by_quick.outcome, by_slow) == ("succeeded", by_quick)
+        assert available(inbox) == 998
+    else:
+        assert (by_quick.outcome, by_slow.outcome, by_slow.type) == ("undone", "failed", "Refused")
+        assert available(inbox) == 999
+    assert inbox.answer(other).outcome == "succeeded"
+    assert inbox.one("SELECT count(*) FROM amends.inbox_dead") == 0
+
+
+async def test_a_command_is_settled_in_the_batch_that_brought_it_or_later(inbox, inbox_url):
+    keys = [inbox.new_key() for _ in range(3)]
+    rows = [inbox.command_row(key, ReserveStock(order_id=key), expires_in_s=5) for key in keys]
+    async with benched(stock, inbox_url) as bench:
+        await bench.handle(rows[0], inbox.settled_row("stock", keys[0]), rows[1], rows[2])
+        assert settled(inbox) == {keys[0]}
+        await bench.handle(inbox.settled_row("stock", keys[1]), inbox.settled_row("stock", inbox.new_key()))
+        assert settled(inbox) == set(keys[:2])
+    days = "SELECT count(*) FROM amends.inbox WHERE expires_at > now() + interval '23 hours'"
+    assert inbox.one(days) == 2, "a settled notice counts as an expiry"
+    assert inbox.one("SELECT count(*) FROM amends.inbox WHERE state = 'done' AND recorded") == 3
+
+
+async def test_a_command_that_succeeds_at_once_is_written_once(inbox, inbox_url):
+    keys = [inbox.new_key() for _ in range(20)]
+    async with benched(stock, inbox_url) as bench:
+        await bench.handle_all([inbox.command_row(k, Count(item="book")) for k in keys])
+        await bench.process._lanes["inbox"].execute("SELECT pg_stat_force_next_flush()")
+        counted = "SELECT n_tup_ins, n_tup_upd, n_tup_del FROM pg_stat_user_tables WHERE relname = 'inbox'"
+        assert inbox.connection.execute(counted).fetchone() == (20, 0, 0)
+
+
+async def test_a_handler_that_takes_too_long_is_ended_and_its_neighbours_are_not(inbox, inbox_url, monkeypatch):
+    monkeypatch.setattr(local, "LOCAL_SECONDS_MAX", 0.3)
+    participant = Participant("stock")
+
+    @participant.handles(ReserveStock)
+    async def reserve_slowly(cmd: ReserveStock, tx: Transaction) -> Reserved:
+        await tx.connection.execute("SELECT pg_sleep(%s)", (20 if cmd.trouble else 0.02,))
+        return await reserve.function(cmd, tx)
+
+    @reserve_slowly.undo
+    async def release_slowly(cmd: ReserveStock, reserved: Reserved, tx: Transaction) -> None:
+        raise AssertionError("nothing is undone here")
+
+    keys = [inbox.new_key() for _ in range(20)]
+    rows = [inbox.command_row(k, ReserveStock(order_id=k, trouble="" if k != keys[18] else "slow")) for k in keys]
+    async with benched(participant, inbox_url) as bench:
+        await bench.handle_all(rows)
+    late = inbox.answer(keys[18])
+    assert (late.outcome, late.problem.type) == ("retry", "TimeoutError")
+    assert [inbox.answer(k).outcome for k in keys if k != keys[18]] == ["succeeded"] * 19

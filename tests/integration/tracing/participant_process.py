@@ -16,7 +16,9 @@ class Declined(Failure):
 
 
 async def handle(url: str, traceparent: str) -> None:
-    attributes = spans.process_attributes("shop.payments.commands", "payments", "id", "order-7")
+    def attributes() -> spans.Attributes:
+        return spans.process_attributes("shop.payments.commands", "payments", "id", "order-7")
+
     async with httpx.AsyncClient(transport=TracedTransport()) as client:
         with spans.handling("process ChargeCard", traceparent, attributes):
             await client.post(f"{url}/charges?card=4111", json={})
