@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import psycopg
 import pytest
@@ -209,6 +210,20 @@ def test_an_end_by_force_has_no_turn_and_a_root_all_the_same(
     root = collector.one("saga checkout")
     assert (root.status.message, root.end_time_unix_nano) == ("by hand", j.us(9) * 1_000)
     assert collector.one("call Reserve").end_time_unix_nano == j.us(9) * 1_000
+
+
+def test_a_body_that_is_nested_deeply_costs_no_span(database_url: str, collecting: tuple[Collector, str]) -> None:
+    collector, endpoint = collecting
+    nested: list[Any] = []
+    for _ in range(500):
+        nested = [nested]
+    with psycopg.connect(database_url) as connection, connection.cursor() as cursor:
+        bodies = [j.started(0, {**j.call(0, "Reserve"), "body": nested}), j.replied(1, 0, j.finish(), body=nested)]
+        insert_saga(cursor, 1, bodies)
+        queue(cursor, 0, 1, [(1, 0), (1, 1)])
+    with exporting(database_url, endpoint):
+        eventually(lambda: waiting(database_url) == 0, 30, "the queue is empty")
+    assert collector.names() == {"call Reserve", "saga checkout"}
 
 
 def test_a_stopped_exporter_is_deposed_with_its_session(database_url: str, collecting: tuple[Collector, str]) -> None:

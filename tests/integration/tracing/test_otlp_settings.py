@@ -9,7 +9,6 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from unittest.mock import patch
@@ -137,7 +136,7 @@ def test_a_collector_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.
 def test_an_exporter_that_raises_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """Older ones (1.35) do so when a collector does not answer in time."""
     with collector() as (seen, endpoint), sending(endpoint) as sender:
-        broken = [replace(SPANS[0], trace_id="no trace")]
+        broken = [SPANS[0]._replace(trace_id="no trace")]
         with patch.object(sender._exporter, "export", side_effect=TimeoutError("no answer")):
             assert not sender.send(SPANS)
         assert "no answer" in caplog.text
