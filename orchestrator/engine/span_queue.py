@@ -7,6 +7,7 @@ asked, and a killed process's lock ends with its session.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, LiteralString
 
 import psycopg
@@ -16,7 +17,9 @@ LOCK_CLASS = 0x616D7370  # "amsp": apart from the relay's
 
 INSERT: LiteralString = """
     INSERT INTO amends.span_queue (shard, batch_no, epoch, saga_nos, positions)
-    VALUES (%s, %s, %s, %s::bigint[], %s::int[])
+    SELECT t.shard, t.batch_no, t.epoch, turns.saga_nos[t.first : t.last], turns.positions[t.first : t.last]
+    FROM unnest(%s::int[], %s::bigint[], %s::bigint[], %s::int[], %s::int[]) AS t(shard, batch_no, epoch, first, last)
+    CROSS JOIN (SELECT %s::bigint[] AS saga_nos, %s::int[] AS positions) AS turns
 """
 # From the ends of the primary key: a long queue costs no more than a short one.
 _WAITING: LiteralString = """
@@ -59,9 +62,23 @@ class Row:
     positions: list[int]
 
 
-def insert_params(shard: int, batch_no: int, epoch: int, turns: Sequence[tuple[int, int]]) -> tuple[Any, ...]:
-    """For INSERT; `turns` are (saga_no, position)."""
-    return shard, batch_no, epoch, [saga_no for saga_no, _ in turns], [pos for _, pos in turns]
+def insert_params(rows: Sequence[tuple[int, int, int, Sequence[tuple[int, int]]]]) -> tuple[list[int], ...]:
+    """For INSERT: a row for each (shard, batch_no, epoch, turns); turns are (saga_no, position), one at least.
+
+    An array of arrays has to be a rectangle, so the turns of all rows go in one, and each row's is a slice of it.
+    """
+    turns = [turn for *_, of_row in rows for turn in of_row]
+    lasts = list(accumulate(len(of_row) for *_, of_row in rows))
+    firsts = [1, *(last + 1 for last in lasts[:-1])]
+    return (
+        [shard for shard, *_ in rows],
+        [batch_no for _, batch_no, *_ in rows],
+        [epoch for _, _, epoch, _ in rows],
+        firsts,
+        lasts,
+        [saga_no for saga_no, _ in turns],
+        [pos for _, pos in turns],
+    )
 
 
 def waiting(connection: psycopg.Connection[Any]) -> list[Waiting]:
