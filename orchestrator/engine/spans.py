@@ -36,17 +36,20 @@ class _Told:
 
 @dataclass(slots=True)
 class _Wanted:
-    """The turns of one saga whose spans are asked for, each with the epoch that it was committed under."""
+    """The turns of one saga whose spans are asked for, each with the takeovers up to the epoch of its commit.
 
-    epochs: dict[int, int] = field(default_factory=dict)
+    Under the same epoch they are the same ones, however many there have been since.
+    """
+
+    takeovers: dict[int, list[Takeover]] = field(default_factory=dict)
 
     @property
     def first(self) -> int:
-        return min((pos for pos in self.epochs if pos != span_queue.END_UNSEEN), default=_LAST_POSITION)
+        return min((pos for pos in self.takeovers if pos != span_queue.END_UNSEEN), default=_LAST_POSITION)
 
     @property
     def last(self) -> int:
-        return _LAST_POSITION if span_queue.END_UNSEEN in self.epochs else max(self.epochs)
+        return _LAST_POSITION if span_queue.END_UNSEEN in self.takeovers else max(self.takeovers)
 
 
 class Spans:
@@ -62,28 +65,45 @@ class Spans:
         self._told.clear()
         self._takeovers.clear()
 
-    def of(self, connection: psycopg.Connection[Any], shard: int, rows: Sequence[span_queue.Row]) -> list[Span]:
+    def of(self, connection: psycopg.Connection[Any], rows: Sequence[span_queue.Row]) -> list[Span]:
         """The spans that ended with the turns of these rows."""
-        wanted = _wanted(rows)
-        newest = max(row.epoch for row in rows)
-        if self._takeovers.get(shard, (-1, []))[0] < newest:
-            seen = fence.takeovers(connection, shard, newest, limits.SPAN_TAKEOVERS_MAX)
-            self._takeovers[shard] = newest, [Takeover(*one) for one in seen]
+        wanted = self._wanted(connection, rows)
         told_by_saga = self._stories(connection, wanted)
         since = [(saga_no, told.next_pos, wanted[saga_no].last) for saga_no, told in told_by_saga.items()]
         turns = journal.read_between(connection, since)
-        unseen = [saga_no for saga_no in told_by_saga if span_queue.END_UNSEEN in wanted[saga_no].epochs]
+        unseen = [saga_no for saga_no in told_by_saga if span_queue.END_UNSEEN in wanted[saga_no].takeovers]
         ends = sagas.ends(connection, unseen) if unseen else {}
         spans: list[Span] = []
         for saga_no, told in told_by_saga.items():
             try:
-                spans += self._tell(told, turns.get(saga_no, []), wanted[saga_no], ends.get(saga_no), shard)
+                spans += self._tell(told, turns.get(saga_no, []), wanted[saga_no], ends.get(saga_no))
             except Exception:
                 # A trace is never worth the export of all others; the saga itself does not depend on it.
                 log.exception("saga_no %s: its journal can't be told as spans, they are left out. Report this", saga_no)
                 told.story.ended_us = told.story.ended_us or 0
             self._keep(saga_no, told)
         return spans
+
+    def _wanted(self, connection: psycopg.Connection[Any], rows: Sequence[span_queue.Row]) -> dict[int, _Wanted]:
+        wanted: dict[int, _Wanted] = {}
+        until: dict[tuple[int, int], list[Takeover]] = {}
+        for row in rows:
+            place = row.shard, row.epoch
+            if place not in until:
+                until[place] = self._takeovers_until(connection, *place)
+            for saga_no, pos in zip(row.saga_nos, row.positions, strict=True):
+                if (of_saga := wanted.get(saga_no)) is None:
+                    of_saga = wanted[saga_no] = _Wanted()
+                of_saga.takeovers[pos] = until[place]
+        return wanted
+
+    def _takeovers_until(self, connection: psycopg.Connection[Any], shard: int, epoch: int) -> list[Takeover]:
+        newest, takeovers = self._takeovers.get(shard, (-1, []))
+        if newest < epoch:
+            seen = fence.takeovers(connection, shard, epoch, limits.SPAN_TAKEOVERS_MAX)
+            takeovers = [Takeover(*one) for one in seen]
+            self._takeovers[shard] = epoch, takeovers
+        return [takeover for takeover in takeovers if takeover.epoch <= epoch]
 
     def _stories(self, connection: psycopg.Connection[Any], wanted: dict[int, _Wanted]) -> dict[int, _Told]:
         found: dict[int, _Told] = {}
@@ -99,23 +119,18 @@ class Spans:
         return {saga_no: told for saga_no, told in found.items() if ids.is_sampled(told.facts.traceparent)}
 
     def _tell(
-        self, told: _Told, turns: Iterable[tuple[int, str]], wanted: _Wanted, end: sagas.End | None, shard: int
+        self, told: _Told, turns: Iterable[tuple[int, str]], wanted: _Wanted, end: sagas.End | None
     ) -> Iterator[Span]:
         for pos, body in turns:
             ended = advance(told.story, _parsed(body))
             told.next_pos = pos + 1
             for operation in ended.operations:
                 operation.body = None  # it may be large, and no span shows it
-            if (epoch := wanted.epochs.get(pos)) is not None:
-                yield from ended_spans(told.facts, told.story, ended, self._takeovers_until(shard, epoch))
+            if (takeovers := wanted.takeovers.get(pos)) is not None:
+                yield from ended_spans(told.facts, told.story, ended, takeovers)
         if end is not None and told.story.ended_us is None:
             ended = end_unseen(told.story, at_us=end.at_us, error_type=end.error_type, error_text=end.error_text)
-            epoch = wanted.epochs[span_queue.END_UNSEEN]
-            yield from ended_spans(told.facts, told.story, ended, self._takeovers_until(shard, epoch))
-
-    def _takeovers_until(self, shard: int, epoch: int) -> list[Takeover]:
-        """Under the same epoch the same ones, however many there have been since."""
-        return [takeover for takeover in self._takeovers[shard][1] if takeover.epoch <= epoch]
+            yield from ended_spans(told.facts, told.story, ended, wanted.takeovers[span_queue.END_UNSEEN])
 
     def _keep(self, saga_no: int, told: _Told) -> None:
         if told.story.ended_us is not None:
@@ -123,14 +138,6 @@ class Spans:
         self._told[saga_no] = told
         if len(self._told) > limits.SPAN_STORIES_MAX:
             self._told.popitem(last=False)
-
-
-def _wanted(rows: Sequence[span_queue.Row]) -> dict[int, _Wanted]:
-    wanted: dict[int, _Wanted] = {}
-    for row in rows:
-        for saga_no, pos in zip(row.saga_nos, row.positions, strict=True):
-            wanted.setdefault(saga_no, _Wanted()).epochs[pos] = row.epoch
-    return wanted
 
 
 def _parsed(body: str) -> Any:

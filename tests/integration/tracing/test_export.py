@@ -81,7 +81,7 @@ def test_killed_while_the_collector_has_the_spans_and_has_not_answered(
 @pytest.mark.parametrize("place", ["engine.spans.sent", "engine.spans.removed"])
 def test_killed_around_the_removal(database_url: str, collecting: tuple[Collector, str], place: str) -> None:
     collector, endpoint = collecting
-    committed = commit_sagas(database_url, 400, seed=7)
+    committed = commit_sagas(database_url, 400, seed=7, turns_max=3)  # some rows: they are sent in several parts
     process = start(database_url, endpoint, f"{place}=kill@2")
     assert process.wait(deadline(60)) == -signal.SIGKILL
     process = start(database_url, endpoint)
@@ -139,6 +139,45 @@ def test_a_collector_that_is_down_costs_nothing_but_time(
         collector.refusing = False
         eventually(lambda: waiting(database_url) == 0, 60, "the queue is empty")
     all_once_or_alike(collector, committed.expected)
+
+
+def test_what_a_collector_does_not_take_of_one_shard_holds_up_no_other(
+    database_url: str, collecting: tuple[Collector, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector, endpoint = collecting
+    collector.refused = "call Poison"
+    monkeypatch.setattr(limits, "SPAN_SEND_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(span_export, "DRAIN_S", 0.0)
+    with psycopg.connect(database_url) as connection, connection.cursor() as cursor:
+        for shard in range(4):
+            name = "Poison" if shard == 1 else f"C{shard}"
+            insert_saga(cursor, shard + 1, [j.started(0, j.call(0, name)), j.replied(1, 0, j.finish())], shard=shard)
+            queue(cursor, shard, 1, [(shard + 1, 0), (shard + 1, 1)])
+    with exporting(database_url, endpoint):
+        eventually(lambda: waiting(database_url) == 1, 60, "all but one were taken")
+        assert collector.names() == {"call C0", "call C2", "call C3", "saga checkout"}
+        collector.refused = ""
+        eventually(lambda: waiting(database_url) == 0, 60, "the queue is empty")
+    assert collector.one("call Poison")
+
+
+def test_shards_that_are_not_reached_at_once_have_their_turn(
+    database_url: str, collecting: tuple[Collector, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector, endpoint = collecting
+    monkeypatch.setattr(limits, "SPAN_TURNS_MAX", 3)
+    committed = commit_sagas(database_url, 60, seed=17)
+    collector.hold_at = 5
+    with exporting(database_url, endpoint):
+        assert collector.held.wait(deadline(60)), "the fifth request did not come"
+        with psycopg.connect(database_url) as connection:
+            begun = (
+                "SELECT count(*) FROM (SELECT min(batch_no) FROM amends.span_queue GROUP BY shard) AS s(n) WHERE n > 1"
+            )
+            assert connection.execute(begun).fetchone() == (4,)
+        collector.release.set()
+        eventually(lambda: waiting(database_url) == 0, 60, "the queue is empty")
+    assert all_once_or_alike(collector, committed.expected) == 0
 
 
 def test_a_collector_that_stays_down_costs_a_bounded_queue(
