@@ -138,13 +138,12 @@ class SpanExport:
         """As much as is told at once, of a few shards, then of the next: none waits for the end of another's queue."""
         all_went: set[Went] = set()
         while waiting and not self._is_over(until_s):
-            began_s = time.thread_time()
+            began_s, began_cpu_s = time.monotonic(), time.thread_time()
             went, reached = self._some(connection, sender, waiting[: self._at_once])
             all_went.add(went)
             waiting = waiting[reached:]
             if until_s is None:
-                used_s = time.thread_time() - began_s
-                self._stopping.wait(used_s / limits.SPAN_CPU_SHARE_MAX - used_s)
+                self._stopping.wait(_pause_s(time.thread_time() - began_cpu_s, time.monotonic() - began_s))
         return all_went
 
     def _some(
@@ -184,3 +183,8 @@ class SpanExport:
                     gone,
                     limits.SPAN_BATCHES_WAITING_MAX,
                 )
+
+
+def _pause_s(used_s: float, elapsed_s: float) -> float:
+    """How long to pause after so much CPU in so much time: what was waited for others is part of it."""
+    return max(used_s / limits.SPAN_CPU_SHARE_MAX - elapsed_s, 0.0)
