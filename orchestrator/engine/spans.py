@@ -27,11 +27,12 @@ _LAST_POSITION = 2**31 - 1
 
 @dataclass(slots=True)
 class _Told:
-    """A saga's story so far. `next_pos` is the position that it has not been told yet."""
+    """A saga's story so far. `next_pos` is the position that it has not been told yet; `size` is what it is kept as."""
 
     facts: SagaFacts
     story: Story = field(default_factory=Story)
     next_pos: int = 0
+    size: int = 0
 
 
 @dataclass(slots=True)
@@ -58,11 +59,13 @@ class Spans:
     def __init__(self, topics_prefix: str) -> None:
         self._prefix = topics_prefix
         self._told: OrderedDict[int, _Told] = OrderedDict()
+        self._size = 0  # of all that are kept
         self._takeovers: dict[int, tuple[int, list[Takeover]]] = {}
 
     def forget(self) -> None:
         """The next spans are derived from the journal alone: the database may be another one."""
         self._told.clear()
+        self._size = 0
         self._takeovers.clear()
 
     def of(self, connection: psycopg.Connection[Any], rows: Sequence[span_queue.Row]) -> list[Span]:
@@ -110,6 +113,7 @@ class Spans:
         missing = []
         for saga_no, of_saga in wanted.items():
             told = self._told.pop(saga_no, None)
+            self._size -= 0 if told is None else told.size
             if told is not None and told.next_pos <= of_saga.first:
                 found[saga_no] = told
             else:
@@ -136,8 +140,11 @@ class Spans:
         if told.story.ended_us is not None:
             return
         self._told[saga_no] = told
-        if len(self._told) > limits.SPAN_STORIES_MAX:
-            self._told.popitem(last=False)
+        told.size = 1 + len(told.story.operations)
+        self._size += told.size
+        while self._size > limits.SPAN_OPERATIONS_MAX:
+            _, oldest = self._told.popitem(last=False)
+            self._size -= oldest.size
 
 
 def _parsed(body: str) -> Any:

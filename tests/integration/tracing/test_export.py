@@ -18,6 +18,7 @@ from orchestrator import limits
 from orchestrator.engine import span_export
 from orchestrator.engine.installation import connect
 from orchestrator.engine.span_export import SpanExport
+from orchestrator.engine.spans import Spans
 from orchestrator.settings import Settings
 from tests.deadlines import deadline, eventually
 from tests.integration.tracing.collector import Collector
@@ -139,6 +140,29 @@ def test_a_collector_that_is_down_costs_nothing_but_time(
         collector.refusing = False
         eventually(lambda: waiting(database_url) == 0, 60, "the queue is empty")
     all_once_or_alike(collector, committed.expected)
+
+
+def test_stories_that_are_not_kept_are_read_again(
+    database_url: str, collecting: tuple[Collector, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector, endpoint = collecting
+    monkeypatch.setattr(limits, "SPAN_OPERATIONS_MAX", 10)
+    monkeypatch.setattr(limits, "SPAN_TURNS_MAX", 5)
+    committed = commit_sagas(database_url, 80, seed=19)
+    kept: list[tuple[int, int]] = []
+    keep = Spans._keep
+
+    def noting(spans: Spans, saga_no: int, told: Any) -> None:
+        keep(spans, saga_no, told)
+        kept.append((spans._size, sum(1 + len(one.story.operations) for one in spans._told.values())))
+
+    monkeypatch.setattr(Spans, "_keep", noting)
+    with exporting(database_url, endpoint) as export:
+        eventually(lambda: waiting(database_url) == 0, 60, "the queue is empty")
+    assert all_once_or_alike(collector, committed.expected) == 0
+    assert max(kept) == (10, 10), "as many as may be, and no more"
+    assert all(size == counted for size, counted in kept)
+    assert (export._spans._size, len(export._spans._told)) == (0, 0), "of a saga that has ended nothing is kept"
 
 
 def test_what_a_collector_does_not_take_of_one_shard_holds_up_no_other(
