@@ -87,9 +87,10 @@ INBOUND_BYTES_MAX = 32 * 1024 * 1024  # of these; messages of the largest size w
 # Spans, where OTEL_EXPORTER_OTLP_ENDPOINT is set.
 SPANS_PER_REQUEST_MAX = 512  # about 300 KB: collectors take 4 MB and more
 SPAN_SEND_TIMEOUT_S = 5.0
-SPAN_CPU_SHARE_MAX = 0.2  # of one CPU, which the turns need: what does not fit into it waits in its table
+SPAN_CPU_SHARE_MAX = 0.15  # of one CPU, which the turns need: some 4,000 spans a second; the rest waits in its table
 SPAN_TURNS_MAX = 2_000  # told at once: each may end several spans
-SPAN_STORIES_MAX = 2_000  # sagas that go on, whose journal need not be read again
+SPAN_ATTRIBUTES_MAX = 4_096  # encoded ones that are kept: most come again and again; about 1 MB
+SPAN_OPERATIONS_MAX = 40_000  # of sagas that go on, so that their journals need not be read again: about 20 MB
 SPAN_TAKEOVERS_MAX = 1_000  # of a shard: the latest
 SPAN_BATCHES_WAITING_MAX = 200_000  # a shard: what a dead collector may cost in disk, some 50 MB
 

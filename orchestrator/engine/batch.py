@@ -184,12 +184,14 @@ def _mail_statements(batch: Batch) -> Iterable[_Statement]:
 
 
 def _span_statements(batch: Batch, holds: dict[int, fence.Hold]) -> Iterable[_Statement]:
+    queued = []
     for shard, writes in sorted(batch.shards.items()):
         turns = [(row.saga_no, row.pos) for row in writes.turns]
         turns += [(saga_no, span_queue.END_UNSEEN) for saga_no in writes.unseen_ends]
         if turns:
-            hold = holds[shard]
-            yield span_queue.INSERT, span_queue.insert_params(shard, hold.batch_no + 1, hold.epoch, turns)
+            queued.append((shard, holds[shard].batch_no + 1, holds[shard].epoch, turns))
+    if queued:
+        yield span_queue.INSERT, span_queue.insert_params(queued)
 
 
 def _summed(counts: Iterable[dict[str, tuple[int, str]]]) -> dict[str, tuple[int, str]]:

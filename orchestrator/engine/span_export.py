@@ -20,12 +20,15 @@ from orchestrator.failpoints import failpoint
 from orchestrator.settings import Settings
 from orchestrator.tracing.spans import Span
 
+Went = Literal["sent", "nothing", "refused"]
+
 log = logging.getLogger("orchestrator.engine.spans")
 
 POLL_S = 0.5
 RETRY_FIRST_S, RETRY_MAX_S = 0.5, 30.0
 DRAIN_S = 3.0  # at a planned stop: what is left then is the next orchestrator's
-ROWS_MAX = 50  # of the queue, read at once
+ROWS_MAX = 50  # of a shard's queue, read at once
+SHARDS_AT_ONCE = 8  # are locked, read and sent together; the others are free for other exporters meanwhile
 
 
 class Sender(Protocol):
@@ -41,6 +44,8 @@ class SpanExport:
     def __init__(self, settings: Settings, connect: Callable[[], psycopg.Connection[Any]]) -> None:
         self._connect, self._endpoint = connect, settings.otel_exporter_otlp_endpoint
         self._spans = Spans(settings.topic_prefix)
+        # One only, after a refusal: what the collector does not take of one shard must not hold up the others.
+        self._at_once = SHARDS_AT_ONCE
         self.given_up = 0  # batches whose spans nobody will see, for people
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="amends spans", daemon=True)
@@ -103,7 +108,8 @@ class SpanExport:
                 self._spans.forget()
                 self._connection = self._connect()
             while waiting := span_queue.waiting(self._connection):
-                went = [self._some(self._connection, sender, shard, until_s) for shard in waiting]
+                went = self._some_of_each(self._connection, sender, waiting, until_s)
+                self._at_once = 1 if "refused" in went else SHARDS_AT_ONCE
                 if "refused" in went:
                     return False
                 if "sent" not in went or self._is_over(until_s):
@@ -122,52 +128,63 @@ class SpanExport:
             self._connection.close()
             self._connection = None
 
+    def _some_of_each(
+        self,
+        connection: psycopg.Connection[Any],
+        sender: Sender,
+        waiting: Sequence[span_queue.Waiting],
+        until_s: float | None,
+    ) -> set[Went]:
+        """As much as is told at once, of a few shards, then of the next: none waits for the end of another's queue."""
+        all_went: set[Went] = set()
+        while waiting and not self._is_over(until_s):
+            began_s, began_cpu_s = time.monotonic(), time.thread_time()
+            went, reached = self._some(connection, sender, waiting[: self._at_once])
+            all_went.add(went)
+            waiting = waiting[reached:]
+            if until_s is None:
+                self._stopping.wait(_pause_s(time.thread_time() - began_cpu_s, time.monotonic() - began_s))
+        return all_went
+
     def _some(
-        self, connection: psycopg.Connection[Any], sender: Sender, waiting: span_queue.Waiting, until_s: float | None
-    ) -> Literal["sent", "nothing", "refused"]:
-        """The oldest of one shard: as much as is told at once, so that no shard waits for the end of another."""
-        shard = waiting.shard
-        if self._is_over(until_s) or not span_queue.try_lock(connection, shard):
-            return "nothing"  # Somebody else is at it.
-        began_s = time.thread_time()
+        self, connection: psycopg.Connection[Any], sender: Sender, waiting: Sequence[span_queue.Waiting]
+    ) -> tuple[Went, int]:
+        """The oldest of these shards, and how many of them had their turn: one at least."""
+        ours = span_queue.try_lock(connection, [one.shard for one in waiting])
+        if not ours:
+            return "nothing", len(waiting)  # Somebody else is at them.
         try:
-            rows = _bounded(span_queue.head(connection, shard, ROWS_MAX))
+            rows = span_queue.heads(connection, ours, ROWS_MAX, limits.SPAN_TURNS_MAX)
             if not rows:
-                return "nothing"
-            if not sender.send(self._spans.of(connection, shard, rows)):
-                self._refused(connection, waiting)
-                return "refused"
+                return "nothing", len(waiting)
+            reached = sum(one.shard <= rows[-1].shard for one in waiting)
+            if not sender.send(self._spans.of(connection, rows)):
+                self._refused(connection, [one for one in waiting[:reached] if one.shard in ours])
+                return "refused", reached
             failpoint("engine.spans.sent")
-            span_queue.remove(connection, shard, rows)
+            span_queue.remove(connection, rows)
             failpoint("engine.spans.removed")
         finally:
             if not connection.closed:
-                span_queue.unlock(connection, shard)
-        if until_s is None:
-            used_s = time.thread_time() - began_s
-            self._stopping.wait(used_s / limits.SPAN_CPU_SHARE_MAX - used_s)
-        return "sent"
+                span_queue.unlock(connection, ours)
+        return "sent", reached
 
-    def _refused(self, connection: psycopg.Connection[Any], waiting: span_queue.Waiting) -> None:
+    def _refused(self, connection: psycopg.Connection[Any], waiting: list[span_queue.Waiting]) -> None:
         """They stay in the queue, up to a limit, and are derived again the next time."""
-        count = waiting.last - waiting.first + 1
-        log.warning("the collector did not take the spans of shard %s; about %s batches wait", waiting.shard, count)
-        if count > limits.SPAN_BATCHES_WAITING_MAX:
-            gone = span_queue.shed(connection, waiting.shard, waiting.last - limits.SPAN_BATCHES_WAITING_MAX)
-            self.given_up += gone
-            log.error(
-                "shard %s: the spans of %s batches were given up, for more than %s were waiting for the collector",
-                waiting.shard,
-                gone,
-                limits.SPAN_BATCHES_WAITING_MAX,
-            )
+        shards, count = ", ".join(str(one.shard) for one in waiting), sum(one.count for one in waiting)
+        log.warning("the collector did not take the spans of shards %s; about %s batches wait", shards, count)
+        for one in waiting:
+            if one.count > limits.SPAN_BATCHES_WAITING_MAX:
+                gone = span_queue.shed(connection, one.shard, one.last - limits.SPAN_BATCHES_WAITING_MAX)
+                self.given_up += gone
+                log.error(
+                    "shard %s: the spans of %s batches were given up, for more than %s were waiting for the collector",
+                    one.shard,
+                    gone,
+                    limits.SPAN_BATCHES_WAITING_MAX,
+                )
 
 
-def _bounded(rows: list[span_queue.Row]) -> list[span_queue.Row]:
-    """As many as hold no more than SPAN_TURNS_MAX turns, one at least."""
-    turns = 0
-    for n, row in enumerate(rows):
-        turns += len(row.positions)
-        if turns > limits.SPAN_TURNS_MAX and n:
-            return rows[:n]
-    return rows
+def _pause_s(used_s: float, elapsed_s: float) -> float:
+    """How long to pause after so much CPU in so much time: what was waited for others is part of it."""
+    return max(used_s / limits.SPAN_CPU_SHARE_MAX - elapsed_s, 0.0)

@@ -7,6 +7,7 @@ asked, and a killed process's lock ends with its session.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, LiteralString
 
 import psycopg
@@ -16,7 +17,9 @@ LOCK_CLASS = 0x616D7370  # "amsp": apart from the relay's
 
 INSERT: LiteralString = """
     INSERT INTO amends.span_queue (shard, batch_no, epoch, saga_nos, positions)
-    VALUES (%s, %s, %s, %s::bigint[], %s::int[])
+    SELECT t.shard, t.batch_no, t.epoch, turns.saga_nos[t.first : t.last], turns.positions[t.first : t.last]
+    FROM unnest(%s::int[], %s::bigint[], %s::bigint[], %s::int[], %s::int[]) AS t(shard, batch_no, epoch, first, last)
+    CROSS JOIN (SELECT %s::bigint[] AS saga_nos, %s::int[] AS positions) AS turns
 """
 # From the ends of the primary key: a long queue costs no more than a short one.
 _WAITING: LiteralString = """
@@ -28,16 +31,27 @@ _WAITING: LiteralString = """
     WHERE q.first IS NOT NULL
     ORDER BY s.shard
 """
-_HEAD: LiteralString = """
-    SELECT batch_no, epoch, saga_nos, positions FROM amends.span_queue
-    WHERE shard = %s
-    ORDER BY batch_no
-    LIMIT %s
+# One shard after the other: where much waits, the turns of a saga are read together.
+_HEADS: LiteralString = """
+    SELECT shard, batch_no, epoch, saga_nos, positions
+    FROM (
+        SELECT h.*, sum(cardinality(h.saga_nos)) OVER (ORDER BY h.shard, h.batch_no) AS turns
+        FROM unnest(%s::int[]) AS s(shard)
+        CROSS JOIN LATERAL (
+            SELECT q.* FROM amends.span_queue q WHERE q.shard = s.shard ORDER BY q.batch_no LIMIT %s
+        ) AS h
+    ) AS summed
+    WHERE turns <= %s OR turns = cardinality(saga_nos)
+    ORDER BY shard, batch_no
 """
-_REMOVE: LiteralString = "DELETE FROM amends.span_queue WHERE shard = %s AND batch_no = ANY (%s::bigint[])"
+_REMOVE: LiteralString = """
+    DELETE FROM amends.span_queue q
+    USING unnest(%s::int[], %s::bigint[]) AS gone(shard, batch_no)
+    WHERE q.shard = gone.shard AND q.batch_no = gone.batch_no
+"""
 _SHED: LiteralString = "DELETE FROM amends.span_queue WHERE shard = %s AND batch_no < %s"
-_TRY_LOCK: LiteralString = "SELECT pg_try_advisory_lock(%s, %s)"
-_UNLOCK: LiteralString = "SELECT pg_advisory_unlock(%s, %s)"
+_TRY_LOCK: LiteralString = "SELECT s.shard FROM unnest(%s::int[]) AS s(shard) WHERE pg_try_advisory_lock(%s, s.shard)"
+_UNLOCK: LiteralString = "SELECT pg_advisory_unlock(%s, s.shard) FROM unnest(%s::int[]) AS s(shard)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +62,40 @@ class Waiting:
     first: int
     last: int
 
+    @property
+    def count(self) -> int:
+        """At most so many."""
+        return self.last - self.first + 1
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The turns of one batch: (saga_no, position) in pairs. `epoch` is the owner's that committed them."""
+    """The turns of one batch in a shard: (saga_no, position) in pairs. `epoch` is the owner's that committed them."""
 
+    shard: int
     batch_no: int
     epoch: int
     saga_nos: list[int]
     positions: list[int]
 
 
-def insert_params(shard: int, batch_no: int, epoch: int, turns: Sequence[tuple[int, int]]) -> tuple[Any, ...]:
-    """For INSERT; `turns` are (saga_no, position)."""
-    return shard, batch_no, epoch, [saga_no for saga_no, _ in turns], [pos for _, pos in turns]
+def insert_params(rows: Sequence[tuple[int, int, int, Sequence[tuple[int, int]]]]) -> tuple[list[int], ...]:
+    """For INSERT: a row for each (shard, batch_no, epoch, turns); turns are (saga_no, position), one at least.
+
+    An array of arrays has to be a rectangle, so the turns of all rows go in one, and each row's is a slice of it.
+    """
+    turns = [turn for *_, of_row in rows for turn in of_row]
+    lasts = list(accumulate(len(of_row) for *_, of_row in rows))
+    firsts = [1, *(last + 1 for last in lasts[:-1])]
+    return (
+        [shard for shard, *_ in rows],
+        [batch_no for _, batch_no, *_ in rows],
+        [epoch for _, _, epoch, _ in rows],
+        firsts,
+        lasts,
+        [saga_no for saga_no, _ in turns],
+        [pos for _, pos in turns],
+    )
 
 
 def waiting(connection: psycopg.Connection[Any]) -> list[Waiting]:
@@ -69,14 +103,17 @@ def waiting(connection: psycopg.Connection[Any]) -> list[Waiting]:
     return [Waiting(*row) for row in connection.execute(_WAITING)]
 
 
-def head(connection: psycopg.Connection[Any], shard: int, rows_max: int) -> list[Row]:
-    """The oldest rows of a shard."""
-    return [Row(*row) for row in connection.execute(_HEAD, (shard, rows_max))]
+def heads(connection: psycopg.Connection[Any], shards: Sequence[int], rows_max: int, turns_max: int) -> list[Row]:
+    """The oldest rows of these shards, in order: `rows_max` of a shard, `turns_max` turns in all, but one row at least.
+
+    So there may be none of the last shards.
+    """
+    return [Row(*row) for row in connection.execute(_HEADS, (list(shards), rows_max, turns_max))]
 
 
-def remove(connection: psycopg.Connection[Any], shard: int, rows: Sequence[Row]) -> None:
+def remove(connection: psycopg.Connection[Any], rows: Sequence[Row]) -> None:
     """Their spans are with the collector."""
-    connection.execute(_REMOVE, (shard, [row.batch_no for row in rows]))
+    connection.execute(_REMOVE, ([row.shard for row in rows], [row.batch_no for row in rows]))
 
 
 def shed(connection: psycopg.Connection[Any], shard: int, before: int) -> int:
@@ -84,12 +121,11 @@ def shed(connection: psycopg.Connection[Any], shard: int, before: int) -> int:
     return connection.execute(_SHED, (shard, before)).rowcount
 
 
-def try_lock(connection: psycopg.Connection[Any], shard: int) -> bool:
-    """Export this shard alone, until `unlock` or the end of the session."""
-    row = connection.execute(_TRY_LOCK, (LOCK_CLASS, shard)).fetchone()
-    return row is not None and bool(row[0])
+def try_lock(connection: psycopg.Connection[Any], shards: Sequence[int]) -> list[int]:
+    """Export these shards alone, until `unlock` or the end of the session: those that nobody else is at."""
+    return [shard for (shard,) in connection.execute(_TRY_LOCK, (list(shards), LOCK_CLASS))]
 
 
-def unlock(connection: psycopg.Connection[Any], shard: int) -> None:
-    """Let others export this shard."""
-    connection.execute(_UNLOCK, (LOCK_CLASS, shard))
+def unlock(connection: psycopg.Connection[Any], shards: Sequence[int]) -> None:
+    """Let others export these shards."""
+    connection.execute(_UNLOCK, (LOCK_CLASS, list(shards)))

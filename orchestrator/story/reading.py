@@ -257,11 +257,12 @@ def _finish(story: Story, decision: Line, ended: Ended) -> None:
 
 def attempt_numbered(attempts: list[Attempt], number: int, at_us: int) -> Attempt:
     """The attempt of that number: known, or begun now."""
-    found = next((attempt for attempt in attempts if attempt.number == number), None)
-    if found is None:
-        found = Attempt(number, at_us)
-        attempts.append(found)
-    return found
+    for found in reversed(attempts):  # it is mostly the last one
+        if found.number == number:
+            return found
+    begun = Attempt(number, at_us)
+    attempts.append(begun)
+    return begun
 
 
 def _mark(story: Story, kind: str, text: str) -> None:

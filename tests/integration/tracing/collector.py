@@ -14,7 +14,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Collector:
-    """`hold_at`: the n-th request is read and not answered until `release`. `refusing`: answers 503, keeps nothing."""
+    """`hold_at`: the n-th request is read and not answered until `release`. `refusing`: answers 503, keeps nothing.
+
+    `refused`: the name of a span that it takes in no request.
+    """
 
     def __init__(self) -> None:
         self.copies: dict[str, list[bytes]] = {}
@@ -22,6 +25,7 @@ class Collector:
         self.services: dict[str, str] = {}
         self.requests = 0
         self.refusing = False
+        self.refused = ""
         self.hold_at = 0
         self.held = threading.Event()
         self.release = threading.Event()
@@ -42,6 +46,8 @@ class Collector:
             if self.refusing:
                 return False
             request = ExportTraceServiceRequest.FromString(body)
+            if any(s.name == self.refused for r in request.resource_spans for sc in r.scope_spans for s in sc.spans):
+                return False
             for of_resource in request.resource_spans:
                 facts = {a.key: a.value.string_value for a in of_resource.resource.attributes}
                 for span in (span for scope in of_resource.scope_spans for span in scope.spans):

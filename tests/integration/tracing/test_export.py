@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import psycopg
 import pytest
@@ -17,6 +18,7 @@ from orchestrator import limits
 from orchestrator.engine import span_export
 from orchestrator.engine.installation import connect
 from orchestrator.engine.span_export import SpanExport
+from orchestrator.engine.spans import Spans
 from orchestrator.settings import Settings
 from tests.deadlines import deadline, eventually
 from tests.integration.tracing.collector import Collector
@@ -80,7 +82,7 @@ def test_killed_while_the_collector_has_the_spans_and_has_not_answered(
 @pytest.mark.parametrize("place", ["engine.spans.sent", "engine.spans.removed"])
 def test_killed_around_the_removal(database_url: str, collecting: tuple[Collector, str], place: str) -> None:
     collector, endpoint = collecting
-    committed = commit_sagas(database_url, 400, seed=7)
+    committed = commit_sagas(database_url, 400, seed=7, turns_max=3)  # some rows: they are sent in several parts
     process = start(database_url, endpoint, f"{place}=kill@2")
     assert process.wait(deadline(60)) == -signal.SIGKILL
     process = start(database_url, endpoint)
@@ -138,6 +140,68 @@ def test_a_collector_that_is_down_costs_nothing_but_time(
         collector.refusing = False
         eventually(lambda: waiting(database_url) == 0, 60, "the queue is empty")
     all_once_or_alike(collector, committed.expected)
+
+
+def test_stories_that_are_not_kept_are_read_again(
+    database_url: str, collecting: tuple[Collector, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector, endpoint = collecting
+    monkeypatch.setattr(limits, "SPAN_OPERATIONS_MAX", 10)
+    monkeypatch.setattr(limits, "SPAN_TURNS_MAX", 5)
+    committed = commit_sagas(database_url, 80, seed=19)
+    kept: list[tuple[int, int]] = []
+    keep = Spans._keep
+
+    def noting(spans: Spans, saga_no: int, told: Any) -> None:
+        keep(spans, saga_no, told)
+        kept.append((spans._size, sum(1 + len(one.story.operations) for one in spans._told.values())))
+
+    monkeypatch.setattr(Spans, "_keep", noting)
+    with exporting(database_url, endpoint) as export:
+        eventually(lambda: waiting(database_url) == 0, 60, "the queue is empty")
+    assert all_once_or_alike(collector, committed.expected) == 0
+    assert max(kept) == (10, 10), "as many as may be, and no more"
+    assert all(size == counted for size, counted in kept)
+    assert (export._spans._size, len(export._spans._told)) == (0, 0), "of a saga that has ended nothing is kept"
+
+
+def test_what_a_collector_does_not_take_of_one_shard_holds_up_no_other(
+    database_url: str, collecting: tuple[Collector, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector, endpoint = collecting
+    collector.refused = "call Poison"
+    monkeypatch.setattr(limits, "SPAN_SEND_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(span_export, "DRAIN_S", 0.0)
+    with psycopg.connect(database_url) as connection, connection.cursor() as cursor:
+        for shard in range(4):
+            name = "Poison" if shard == 1 else f"C{shard}"
+            insert_saga(cursor, shard + 1, [j.started(0, j.call(0, name)), j.replied(1, 0, j.finish())], shard=shard)
+            queue(cursor, shard, 1, [(shard + 1, 0), (shard + 1, 1)])
+    with exporting(database_url, endpoint):
+        eventually(lambda: waiting(database_url) == 1, 60, "all but one were taken")
+        assert collector.names() == {"call C0", "call C2", "call C3", "saga checkout"}
+        collector.refused = ""
+        eventually(lambda: waiting(database_url) == 0, 60, "the queue is empty")
+    assert collector.one("call Poison")
+
+
+def test_shards_that_are_not_reached_at_once_have_their_turn(
+    database_url: str, collecting: tuple[Collector, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector, endpoint = collecting
+    monkeypatch.setattr(limits, "SPAN_TURNS_MAX", 3)
+    committed = commit_sagas(database_url, 60, seed=17)
+    collector.hold_at = 5
+    with exporting(database_url, endpoint):
+        assert collector.held.wait(deadline(60)), "the fifth request did not come"
+        with psycopg.connect(database_url) as connection:
+            begun = (
+                "SELECT count(*) FROM (SELECT min(batch_no) FROM amends.span_queue GROUP BY shard) AS s(n) WHERE n > 1"
+            )
+            assert connection.execute(begun).fetchone() == (4,)
+        collector.release.set()
+        eventually(lambda: waiting(database_url) == 0, 60, "the queue is empty")
+    assert all_once_or_alike(collector, committed.expected) == 0
 
 
 def test_a_collector_that_stays_down_costs_a_bounded_queue(
@@ -209,6 +273,20 @@ def test_an_end_by_force_has_no_turn_and_a_root_all_the_same(
     root = collector.one("saga checkout")
     assert (root.status.message, root.end_time_unix_nano) == ("by hand", j.us(9) * 1_000)
     assert collector.one("call Reserve").end_time_unix_nano == j.us(9) * 1_000
+
+
+def test_a_body_that_is_nested_deeply_costs_no_span(database_url: str, collecting: tuple[Collector, str]) -> None:
+    collector, endpoint = collecting
+    nested: list[Any] = []
+    for _ in range(500):
+        nested = [nested]
+    with psycopg.connect(database_url) as connection, connection.cursor() as cursor:
+        bodies = [j.started(0, {**j.call(0, "Reserve"), "body": nested}), j.replied(1, 0, j.finish(), body=nested)]
+        insert_saga(cursor, 1, bodies)
+        queue(cursor, 0, 1, [(1, 0), (1, 1)])
+    with exporting(database_url, endpoint):
+        eventually(lambda: waiting(database_url) == 0, 30, "the queue is empty")
+    assert collector.names() == {"call Reserve", "saga checkout"}
 
 
 def test_a_stopped_exporter_is_deposed_with_its_session(database_url: str, collecting: tuple[Collector, str]) -> None:
