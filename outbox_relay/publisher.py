@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from outbox_relay.failpoints import failpoint
 from outbox_relay.kafka_log import sparing_logger
 from outbox_relay.limits import HELD_BYTES_MAX, HELD_ROWS_MAX, MESSAGE_TIMEOUT_S
-from outbox_relay.rows import HEADER_COLUMNS, StoredRow
+from outbox_relay.rows import StoredRow, kafka_headers
 
 REPORTS_POLLS_MAX = 5
 REPORTS_POLL_S = 0.01
@@ -124,7 +124,7 @@ class KafkaPublisher:
                 key=row.key,
                 partition=row.partition,
                 timestamp=row.timestamp_ms,
-                headers=headers(row),
+                headers=kafka_headers(row.seq, row.id, row.type, row.columns),
                 on_delivery=partial(self._delivered, self._heard, row.seq),
             )
         except BufferError as full:
@@ -174,19 +174,6 @@ class KafkaPublisher:
             heard.acked.append(seq)
         else:
             heard.failed.append(Failed(seq, _NEVER.get(error.code(), "again"), error.str()))
-
-
-def headers(row: StoredRow) -> list[tuple[str, str | bytes | None]]:
-    """The headers as Debezium's event router writes them: all text; a NULL column is a header with a null value."""
-    own: list[tuple[str, str | bytes | None]] = [
-        ("id", row.id.encode()),
-        ("type", row.type.encode()),
-        ("seq", b"%d" % row.seq),
-    ]
-    own += [
-        (name, None if text is None else text.encode()) for name, text in zip(HEADER_COLUMNS, row.headers, strict=True)
-    ]
-    return own
 
 
 def _poll(producer: Producer, timeout_s: float = 0.0) -> str | None:

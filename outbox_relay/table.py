@@ -186,17 +186,9 @@ def delete_sent(session: Session, seqs: list[int], topic_ids: list[str | None]) 
 
 def stored(values: Sequence[Any]) -> StoredRow:
     """Make a row of what SCAN returned, without its last column."""
-    return StoredRow(
-        seq=values[0],
-        id=values[1],
-        topic=values[2],
-        partition=values[3],
-        key=values[4],
-        type=values[5],
-        payload=values[6],
-        timestamp_ms=values[7],
-        headers=tuple(values[8:18]),
-    )
+    seq, id, topic, partition, key, type, payload, timestamp_ms = values[:8]
+    columns = [None if text is None else text.encode() for text in values[8:18]]
+    return StoredRow(seq, id.encode(), topic, partition, key, type.encode(), payload, timestamp_ms, columns)
 
 
 def _check_text(row: Row, name: str, text: str, chars_max: int) -> None:

@@ -17,7 +17,7 @@ def snapshot(text: str) -> Snapshot:
 
 
 def stored(seq: int, key: str = "k") -> StoredRow:
-    return StoredRow(seq, "id", "t", 0, key, "T", b"", 0, ())
+    return StoredRow(seq, b"id", "t", 0, key, b"T", b"", 0, ())
 
 
 @pytest.mark.parametrize("era", [0, 1, 7])
