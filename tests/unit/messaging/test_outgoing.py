@@ -288,8 +288,21 @@ def test_what_is_none_of_ours_goes_to_the_dead_letters_with_a_reason(headers, sa
     assert len(got.headers) <= 64
 
 
+def test_headers_may_be_long_together_as_long_as_none_is():
+    """They are looked at all at once first."""
+    long = b"x" * limits.HEADER_BYTES_MAX
+    got = read([*GOOD, ("saga_id", long), ("reply_to", long), ("channel", b"")], key=long)
+    assert isinstance(got, Envelope)
+    assert (got.key, got.saga_id, got.reply_to, got.channel) == (long.decode(), long.decode(), long.decode(), "")
+    assert "header nonce has 1025 bytes" in read([*GOOD, ("saga_id", long), ("nonce", long + b"x")]).error
+    assert "key has 1025 bytes" in read(GOOD, key=long + b"x").error
+    # A NUL at the seam of two, and one that stands alone.
+    assert "header nonce holds a NUL" in read([*GOOD, ("saga_id", b"a"), ("nonce", b"\0b")]).error
+    assert "key holds a NUL" in read(GOOD, key=b"\0").error
+
+
 def test_a_key_or_a_payload_that_is_none_of_ours():
-    assert "key" in read(GOOD, key=b"\xff").error
+    assert "key is not UTF-8" in read(GOOD, key=b"\xff").error
     assert "tombstone" in read(GOOD, payload=None).error
     assert read(GOOD, key=None).key == ""
 
