@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import psycopg
 
@@ -24,9 +24,8 @@ log = logging.getLogger("outbox_relay")
 Scope: TypeAlias = Literal["key", "topic", "missing", "behind"]
 
 
-@dataclass(frozen=True, slots=True)
-class Acked:
-    """A row that the broker has. `lsn`: where the stream told of it, 0 if a SELECT has shown it."""
+class Acked(NamedTuple):
+    """A row that the broker has. `lsn`: where the stream told of it, 0 if a SELECT has shown it. One a message."""
 
     seq: int
     lsn: int

@@ -118,14 +118,15 @@ class KafkaPublisher:
         """Give the row to librdkafka; it is on its way when the next `hear` runs."""
         failpoint("relay.produce.before")
         try:
-            self._producer.produce(
+            self._producer.produce(  # by position: names cost half a microsecond a row
                 row.topic,
-                value=row.payload,
-                key=row.key,
-                partition=row.partition,
-                timestamp=row.timestamp_ms,
-                headers=kafka_headers(row.seq, row.id, row.type, row.columns),
-                on_delivery=partial(self._delivered, self._heard, row.seq),
+                row.payload,
+                row.key,
+                row.partition,
+                partial(_delivered, self._heard, row.seq),
+                None,  # on_delivery is another name of the callback
+                row.timestamp_ms,
+                kafka_headers(row.seq, row.id, row.type, row.columns),
             )
         except BufferError as full:
             raise QueueFull from full
@@ -168,12 +169,12 @@ class KafkaPublisher:
     def _start(self) -> Producer:
         return Producer(self._config)
 
-    @staticmethod
-    def _delivered(heard: Heard, seq: int, error: KafkaError | None, _message: Message) -> None:
-        if error is None:
-            heard.acked.append(seq)
-        else:
-            heard.failed.append(Failed(seq, _NEVER.get(error.code(), "again"), error.str()))
+
+def _delivered(heard: Heard, seq: int, error: KafkaError | None, _message: Message) -> None:
+    if error is None:
+        heard.acked.append(seq)
+    else:
+        heard.failed.append(Failed(seq, _NEVER.get(error.code(), "again"), error.str()))
 
 
 def _poll(producer: Producer, timeout_s: float = 0.0) -> str | None:
