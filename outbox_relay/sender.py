@@ -40,6 +40,7 @@ from outbox_relay.publisher import Failed, Publisher, QueueFull, Refused
 from outbox_relay.replication import Stream
 from outbox_relay.rows import StoredRow
 from outbox_relay.snapshot import current
+from outbox_relay.table import is_kept
 from outbox_relay.wake import Wake
 
 log = logging.getLogger("outbox_relay")
@@ -144,8 +145,8 @@ class Sender:
             self._start_over(f"no answer from Kafka for {DELIVERY_STALL_S:.0f} s")
 
     def _acked(self, seqs: list[int]) -> None:
-        left = [(seq, self._held.leave(seq)) for seq in seqs]
-        self._deleter.put([Acked(seq, sent.item.lsn, sent.topic_id) for seq, sent in left if sent is not None])
+        left = [sent for seq in seqs if (sent := self._held.leave(seq)) is not None]
+        self._deleter.put([Acked(row.seq, lsn, topic_id, is_kept(row)) for (row, lsn), _at, topic_id in left])
         if seqs:
             self._counts["sent"] += len(seqs)
             self._suspects.difference_update(seqs)
