@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import psycopg
 
@@ -24,13 +24,16 @@ log = logging.getLogger("outbox_relay")
 Scope: TypeAlias = Literal["key", "topic", "missing", "behind"]
 
 
-@dataclass(frozen=True, slots=True)
-class Acked:
-    """A row that the broker has. `lsn`: where the stream told of it, 0 if a SELECT has shown it."""
+class Acked(NamedTuple):
+    """A row that the broker has. `lsn`: where the stream told of it, 0 if a SELECT has shown it. One a message.
+
+    `kept`: as table.is_kept says.
+    """
 
     seq: int
     lsn: int
     topic_id: str | None
+    kept: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +145,13 @@ class Deleter(threading.Thread):
         gone: set[int] = set()
         died = [item for item in batch if isinstance(item, Dead)]
         acked = [item for item in batch if isinstance(item, Acked)]
+        kept = [item for item in acked if item.kept]
         if died:
             gone.update(dead.move(session, [d.seq for d in died], [d.scope for d in died], [d.error for d in died]))
-        if acked:
-            params = ([a.seq for a in acked], [a.topic_id for a in acked])
+        if len(kept) < len(acked):
+            gone.update(table.delete_unkept(session, [a.seq for a in acked if not a.kept]))
+        if kept:
+            params = ([a.seq for a in kept], [a.topic_id for a in kept])
             try:
                 gone.update(table.delete_sent(session, *params))
             except psycopg.errors.CheckViolation:

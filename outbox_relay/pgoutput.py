@@ -5,8 +5,10 @@ Columns are found by name in the Relation message, so a column that is added whi
 """
 
 import struct
+from binascii import hexlify
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TypeAlias
 
 from outbox_relay.rows import HEADER_COLUMNS, StoredRow
@@ -15,7 +17,12 @@ OPTIONS = "proto_version '1', publication_names 'amends_outbox', binary 'true'"
 _EPOCH_MS = 946_684_800_000  # 2000-01-01, where Postgres's timestamps begin
 _OWN = ("seq", "id", "aggregatetype", "partition", "aggregateid", "type", "payload", "timestamp")
 _WANTED = (*_OWN, *HEADER_COLUMNS)
+_ATTEMPT = HEADER_COLUMNS.index("attempt")  # the one that is a number in the table
 _U64, _I64, _I32, _I16, _U32 = (struct.Struct(f) for f in (">Q", ">q", ">i", ">h", ">I"))
+_INSERT = struct.Struct(">xIxh")  # its kind, the relation, N for a new tuple, and how many columns
+_column = struct.Struct(">Bi").unpack_from  # its kind and its size at once; the size of a NULL is what comes next
+_PAD = bytes(4)  # comes next where the last column is NULL
+_UUID_PARTS = struct.Struct("8s4s4s4s12s")  # of its hexadecimal digits, as they are written with - in between
 
 Value: TypeAlias = bytes | None
 
@@ -46,7 +53,7 @@ class Decoder:
     """Turns one message after the other into what the relay wants; the rest is None."""
 
     def __init__(self) -> None:
-        self._order: dict[int, tuple[int, ...]] = {}
+        self._pick: dict[int, Callable[[list[Value]], tuple[Value, ...]]] = {}  # the values of _WANTED, by relation
 
     def feed(self, data: bytes) -> Message:
         """Decode one message, as it stands in one XLogData."""
@@ -78,29 +85,27 @@ class Decoder:
         missing = set(_WANTED) - set(names)
         if missing:
             raise ProtocolError(f"the published table has no column {min(missing)!r}: run `amends migrate`")
-        self._order[relation] = tuple(names.index(name) for name in _WANTED)
+        self._pick[relation] = itemgetter(*(names.index(name) for name in _WANTED))
 
     def _insert(self, data: bytes) -> StoredRow:
-        (relation,) = _U32.unpack_from(data, 1)
-        (count,) = _I16.unpack_from(data, 6)
-        at = 8
-        values: list[Value] = []
-        for _ in range(count):
-            kind = data[at]
+        relation, count = _INSERT.unpack_from(data)
+        padded, at = data + _PAD, _INSERT.size
+        values: list[Value] = [None] * count
+        for n in range(count):
+            kind, size = _column(padded, at)
             if kind == 0x62:  # b: binary
-                end = at + 5 + _I32.unpack_from(data, at + 1)[0]
-                values.append(data[at + 5 : end])
-                at = end
+                begin = at + 5
+                at = begin + size
+                values[n] = data[begin:at]
             elif kind == 0x6E:  # n: NULL
-                values.append(None)
                 at += 1
             else:
                 raise ProtocolError(f"pgoutput column of kind {chr(kind)!r}, expected binary")
-        return _row([values[i] for i in self._order[relation]])
+        return _row(self._pick[relation](values))
 
 
-def _row(values: list[Value]) -> StoredRow:
-    seq, id, topic, partition, key, type, payload, timestamp, *headers = values
+def _row(values: tuple[Value, ...]) -> StoredRow:
+    seq, id, topic, partition, key, type, payload, timestamp, *columns = values
     assert seq is not None, "a column that is NOT NULL"
     assert id is not None
     assert topic is not None
@@ -108,28 +113,16 @@ def _row(values: list[Value]) -> StoredRow:
     assert key is not None
     assert type is not None
     assert timestamp is not None
-    h = id.hex()
+    if (attempt := columns[_ATTEMPT]) is not None:
+        columns[_ATTEMPT] = b"%d" % _I32.unpack(attempt)[0]
     return StoredRow(
-        seq=_I64.unpack(seq)[0],
-        id=f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}",
-        topic=topic.decode(),
-        partition=_I32.unpack(partition)[0],
-        key=key.decode(),
-        type=type.decode(),
-        payload=payload,
-        timestamp_ms=_EPOCH_MS + _I64.unpack(timestamp)[0] // 1000,
-        headers=tuple(_TEXT[i](value) for i, value in enumerate(headers)),
+        _I64.unpack(seq)[0],
+        b"-".join(_UUID_PARTS.unpack(hexlify(id))),
+        topic.decode(),
+        _I32.unpack(partition)[0],
+        key.decode(),
+        type,
+        payload,
+        _EPOCH_MS + _I64.unpack(timestamp)[0] // 1000,
+        columns,
     )
-
-
-def _as_text(value: Value) -> str | None:
-    return None if value is None else value.decode()
-
-
-def _as_decimal(value: Value) -> str | None:
-    return None if value is None else str(_I32.unpack(value)[0])
-
-
-_TEXT: tuple[Callable[[Value], str | None], ...] = tuple(
-    _as_decimal if name == "attempt" else _as_text for name in HEADER_COLUMNS
-)

@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from outbox_relay.failpoints import failpoint
 from outbox_relay.kafka_log import sparing_logger
 from outbox_relay.limits import HELD_BYTES_MAX, HELD_ROWS_MAX, MESSAGE_TIMEOUT_S
-from outbox_relay.rows import HEADER_COLUMNS, StoredRow
+from outbox_relay.rows import StoredRow, kafka_headers
 
 REPORTS_POLLS_MAX = 5
 REPORTS_POLL_S = 0.01
@@ -118,14 +118,15 @@ class KafkaPublisher:
         """Give the row to librdkafka; it is on its way when the next `hear` runs."""
         failpoint("relay.produce.before")
         try:
-            self._producer.produce(
+            self._producer.produce(  # by position: names cost half a microsecond a row
                 row.topic,
-                value=row.payload,
-                key=row.key,
-                partition=row.partition,
-                timestamp=row.timestamp_ms,
-                headers=headers(row),
-                on_delivery=partial(self._delivered, self._heard, row.seq),
+                row.payload,
+                row.key,
+                row.partition,
+                partial(_delivered, self._heard, row.seq),
+                None,  # on_delivery is another name of the callback
+                row.timestamp_ms,
+                kafka_headers(row.seq, row.id, row.type, row.columns),
             )
         except BufferError as full:
             raise QueueFull from full
@@ -168,25 +169,12 @@ class KafkaPublisher:
     def _start(self) -> Producer:
         return Producer(self._config)
 
-    @staticmethod
-    def _delivered(heard: Heard, seq: int, error: KafkaError | None, _message: Message) -> None:
-        if error is None:
-            heard.acked.append(seq)
-        else:
-            heard.failed.append(Failed(seq, _NEVER.get(error.code(), "again"), error.str()))
 
-
-def headers(row: StoredRow) -> list[tuple[str, str | bytes | None]]:
-    """The headers as Debezium's event router writes them: all text; a NULL column is a header with a null value."""
-    own: list[tuple[str, str | bytes | None]] = [
-        ("id", row.id.encode()),
-        ("type", row.type.encode()),
-        ("seq", b"%d" % row.seq),
-    ]
-    own += [
-        (name, None if text is None else text.encode()) for name, text in zip(HEADER_COLUMNS, row.headers, strict=True)
-    ]
-    return own
+def _delivered(heard: Heard, seq: int, error: KafkaError | None, _message: Message) -> None:
+    if error is None:
+        heard.acked.append(seq)
+    else:
+        heard.failed.append(Failed(seq, _NEVER.get(error.code(), "again"), error.str()))
 
 
 def _poll(producer: Producer, timeout_s: float = 0.0) -> str | None:

@@ -235,6 +235,7 @@ class Stream(threading.Thread):
         with self._lock:
             b = self._buffer
             b.position = told.lsn
+            first = not b.told  # whoever has not taken the last one yet was woken for it, and takes them all
             if shed or b.rows + len(told.rows) > TOLD_ROWS_MAX or b.size + size > TOLD_BYTES_MAX:
                 b.gap = True
                 told = Told(told.lsn, told.xid, ())
@@ -242,7 +243,8 @@ class Stream(threading.Thread):
             b.told.append(told)
             b.rows += max(len(told.rows), 1)
             b.size += size
-        self._wake()
+        if first:
+            self._wake()
 
     def _at(self, position: int) -> None:
         with self._lock:

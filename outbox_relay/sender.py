@@ -40,6 +40,7 @@ from outbox_relay.publisher import Failed, Publisher, QueueFull, Refused
 from outbox_relay.replication import Stream
 from outbox_relay.rows import StoredRow
 from outbox_relay.snapshot import current
+from outbox_relay.table import is_kept
 from outbox_relay.wake import Wake
 
 log = logging.getLogger("outbox_relay")
@@ -144,8 +145,8 @@ class Sender:
             self._start_over(f"no answer from Kafka for {DELIVERY_STALL_S:.0f} s")
 
     def _acked(self, seqs: list[int]) -> None:
-        left = [(seq, self._held.leave(seq)) for seq in seqs]
-        self._deleter.put([Acked(seq, sent.item.lsn, sent.topic_id) for seq, sent in left if sent is not None])
+        left = [sent for seq in seqs if (sent := self._held.leave(seq)) is not None]
+        self._deleter.put([Acked(row.seq, lsn, topic_id, is_kept(row)) for (row, lsn), _at, topic_id in left])
         if seqs:
             self._counts["sent"] += len(seqs)
             self._suspects.difference_update(seqs)
@@ -184,13 +185,15 @@ class Sender:
 
     def _dispatch(self) -> None:
         waiting, sent = self._held.waiting, self._held.sent
+        oldest = self._held.oldest_sent_at()  # nothing below answers for it, so it is asked for once
+        hold_back = oldest is not None and time.monotonic() - oldest > HOLD_BACK_S
         while waiting and not self._house.redrive_asked.is_set():
             now, row = time.monotonic(), waiting[0].row
             if self._parked.holds(row.topic, row.key):
                 item = self._held.leave_next()
                 self._bury(row.seq, item.lsn, "behind", "waits behind an earlier row of its key or topic")
                 continue
-            if now > self._lease.may_send_until or len(sent) >= self._window or self._must_hold_back(now):
+            if now > self._lease.may_send_until or len(sent) >= self._window or hold_back:
                 return
             if self._suspects and sent and (row.seq in self._suspects or not self._suspects.isdisjoint(sent)):
                 return  # a suspect is sent alone
@@ -218,10 +221,6 @@ class Sender:
         """The client knows no such partition: ask the broker, and try a new client, which knows nothing yet."""
         self._unplaced.add(row.seq)
         self._house.doubt(row.topic)
-
-    def _must_hold_back(self, now: float) -> bool:
-        oldest = self._held.oldest_sent_at()
-        return oldest is not None and now - oldest > HOLD_BACK_S
 
     def _refused(self, refused: Refused) -> None:
         if refused.verdict == "again" or refused.verdict == "partition":  # noqa: PLR1714  (mypy narrows only so)

@@ -91,6 +91,11 @@ DELETE_SENT: LiteralString = """
     )
     SELECT seq FROM gone
 """
+# The same for rows that are not kept, which most are: at less than half of the cost, for nothing is read but the key.
+DELETE_UNKEPT: LiteralString = """
+    DELETE FROM amends.outbox WHERE seq = ANY(%s::bigint[]) AND kind NOT IN ('start', 'message', 'event')
+    RETURNING seq
+"""
 
 PENDING: LiteralString = """
     SELECT aggregatetype, partition, count(*),
@@ -104,6 +109,8 @@ PENDING_OPERATIONS: LiteralString = """
 
 UTF8_BYTES_MAX = 4  # a character
 _HEADERS = frozenset(HEADER_COLUMNS)
+_KIND = HEADER_COLUMNS.index("kind")
+_KEPT_KINDS = frozenset({b"start", b"message", b"event", None})  # as in DELETE_SENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,19 +209,24 @@ def delete_sent(session: Session, seqs: list[int], topic_ids: list[str | None]) 
     return [seq for (seq,) in found]
 
 
+def delete_unkept(session: Session, seqs: list[int]) -> list[int]:
+    """As `delete_sent`, for rows of which `is_kept` says no; others stay where they are."""
+    failpoint("relay.delete.before")
+    found = session.execute(DELETE_UNKEPT, (seqs,)).fetchall()
+    failpoint("relay.delete.after")
+    return [seq for (seq,) in found]
+
+
+def is_kept(row: StoredRow) -> bool:
+    """Whether it goes to amends.outbox_sent when it is acknowledged."""
+    return row.columns[_KIND] in _KEPT_KINDS
+
+
 def stored(values: Sequence[Any]) -> StoredRow:
     """Make a row of what SCAN returned, without its last column."""
-    return StoredRow(
-        seq=values[0],
-        id=values[1],
-        topic=values[2],
-        partition=values[3],
-        key=values[4],
-        type=values[5],
-        payload=values[6],
-        timestamp_ms=values[7],
-        headers=tuple(values[8:18]),
-    )
+    seq, id, topic, partition, key, type, payload, timestamp_ms = values[:8]
+    columns = [None if text is None else text.encode() for text in values[8:18]]
+    return StoredRow(seq, id.encode(), topic, partition, key, type.encode(), payload, timestamp_ms, columns)
 
 
 def _check_text(row: Row, name: str, text: str, chars_max: int) -> None:

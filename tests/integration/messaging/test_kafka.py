@@ -24,7 +24,7 @@ from orchestrator.messaging.kafka_errors import OffsetOutOfRange, TopicMissing
 from orchestrator.messaging.kafka_group import GroupConsumer
 from orchestrator.messaging.topics import Topics, ensure_topics, register_topics
 from outbox_relay import outbox
-from outbox_relay.rows import HEADER_COLUMNS, murmur2
+from outbox_relay.rows import HEADER_COLUMNS, kafka_headers, murmur2
 from tests.deadlines import deadline, eventually
 from tests.integration.messaging import raw_producer
 
@@ -258,7 +258,8 @@ class KafkaDelivered(Event, topic="deliveries", key="number"):
     number: int
 
 
-def test_a_command_as_the_relay_would_write_it(shards, send, topic):
+@pytest.mark.parametrize("nulls", [False, True], ids=["by the relay", "by Debezium"])
+def test_a_command_as_it_would_be_written(shards, send, topic, nulls):
     request = outgoing.Request(
         topic=topic,
         saga_id="o-1",
@@ -270,8 +271,10 @@ def test_a_command_as_the_relay_would_write_it(shards, send, topic):
         expires_at="2026-01-02T00:00:00+00:00",
     )
     row = outgoing.command_row(request, {"order_id": "1"})
-    columns = [(name, row.headers[name].encode() if name in row.headers else None) for name in HEADER_COLUMNS]
-    send(topic, 1, row.payload, headers=[("id", b"1"), ("type", row.type.encode()), ("seq", b"7"), *columns])
+    columns = [row.headers[name].encode() if name in row.headers else None for name in HEADER_COLUMNS]
+    headers = kafka_headers(7, b"1", row.type.encode(), columns)
+    absent = [(name, None) for name in HEADER_COLUMNS if name not in row.headers]
+    send(topic, 1, row.payload, headers=headers + absent if nulls else headers)
     shards.assign(topic, {1: 0})
     (got,) = drain(shards, 1)
     assert avro.decode(got.payload) == {"order_id": "1"}

@@ -1,7 +1,6 @@
 """External handlers: every history ends with the gateway's book in agreement with what was answered."""
 
 import asyncio
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -319,7 +318,7 @@ async def test_rows_are_purged_when_settled_and_expired_not_before(inbox, inbox_
 async def test_a_command_of_an_unknown_type_is_to_be_sent_again(inbox, inbox_url, gateway, key):
     async with benched(make_payments(**PATIENT), inbox_url) as bench:
         envelope = bench.envelope(inbox.command_row(key, COMMAND))
-        await bench.process.handle([replace(envelope, type="NotYetDeployed")])
+        await bench.process.handle([envelope._replace(type="NotYetDeployed")])
     answer = inbox.answers()[0]
     assert (answer.outcome, answer.problem.type, answer.problem.effect) == ("retry", "NoHandler", "none")
     assert inbox.state(key) is None
@@ -329,7 +328,7 @@ async def test_a_damaged_command_is_refused_for_good_and_garbage_is_kept_aside(i
     async with benched(make_payments(**PATIENT), inbox_url) as bench:
         envelope = bench.envelope(inbox.command_row(key, COMMAND))
         await bench.process.handle(
-            [replace(envelope, payload=envelope.payload[:-3]), replace(envelope, offset=77, operation_key=None)]
+            [envelope._replace(payload=envelope.payload[:-3]), envelope._replace(offset=77, operation_key=None)]
         )
     answer = inbox.answers()[0]
     assert (answer.outcome, answer.problem.type, answer.problem.effect) == ("failed", "Undecodable", "none")

@@ -141,12 +141,11 @@ async def test_a_row_that_the_outbox_refuses_spoils_only_its_own_message(inbox, 
     row = inbox.command_row(forged, ReserveStock(order_id="forged"))
     async with benched(stock, inbox_url) as bench:
         envelope = bench.envelope(row)
-        from dataclasses import replace
 
         await bench.process.handle(
             [
                 bench.envelope(inbox.command_row(good, ReserveStock(order_id="good"))),
-                replace(envelope, reply_to="no-such-topic/0"),
+                envelope._replace(reply_to="no-such-topic/0"),
             ]
         )
     assert inbox.answers(good)[0].outcome == "succeeded"

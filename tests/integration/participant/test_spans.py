@@ -25,9 +25,8 @@ def exported(monkeypatch):
 
 
 def traced(row, traceparent):
-    from dataclasses import replace
 
-    return replace(envelope_of(row), traceparent=traceparent)
+    return envelope_of(row)._replace(traceparent=traceparent)
 
 
 async def test_spans_of_an_external_command_and_its_undo(inbox, inbox_url, gateway, exported):

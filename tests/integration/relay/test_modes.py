@@ -38,7 +38,7 @@ def test_one_process_serves_several_databases(make_place: Callable[[], Place]) -
 
 @pytest.mark.parametrize("mode", ["cdc", "polling"])
 def test_the_bytes_are_those_of_debezium(place: Place, mode: str) -> None:
-    """As read from Debezium 3.6.1's router: text, id first, a NULL column is a header with a null value."""
+    """As read from Debezium 3.6.1's router: text, id first. A NULL column is a null header there, and none here."""
     topic = place.topic("bytes")
     headers = {"kind": "reply", "saga_id": "order-1 é", "attempt": "2", "reply_to": "sagas/3"}
     with reading(place, topic) as reader, running(relay(place, mode)), place.connect() as connection:
@@ -60,14 +60,8 @@ def test_the_bytes_are_those_of_debezium(place: Place, mode: str) -> None:
         ("seq", b"1"),
         ("kind", b"reply"),
         ("saga_id", "order-1 é".encode()),
-        ("operation_key", None),
         ("attempt", b"2"),
         ("reply_to", b"sagas/3"),
-        ("outcome", None),
-        ("nonce", None),
-        ("expires_at", None),
-        ("channel", None),
-        ("traceparent", None),
     ]
     assert (second.key(), second.value(), second.partition()) == (b"", b"", 1)
 

@@ -5,9 +5,11 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
+from orchestrator.messaging.envelope import KINDS
 from orchestrator.migrations.roles import role_name
-from outbox_relay import Row, sent
+from outbox_relay import Row, sent, table
 from outbox_relay.limits import SENT_DAYS_AHEAD
+from outbox_relay.polling import TableReader
 from tests import roles
 from tests.deadlines import eventually
 from tests.integration.relay.outboxes import Place, reading, relay, row, running
@@ -93,6 +95,20 @@ def test_only_what_nobody_else_could_send_again_is_kept(place: Place, kind: str 
         eventually(lambda: place.count() == 0, 20, "sent")
     kept = place.count("outbox_sent", "topic_id IS NOT NULL")
     assert kept == (0 if kind in ("command", "reply") else 1)
+
+
+def test_the_quick_delete_takes_what_need_not_be_kept_and_nothing_else(place: Place) -> None:
+    """Whoever chooses the statement and the statements themselves mean the same kinds."""
+    topic, kinds = place.topic("mixed"), (*sorted(KINDS), None)
+    place.add(*(Row(topic=topic, key="k", type="T", payload=b"0", headers={"kind": k} if k else {}) for k in kinds))
+    with place.connect() as session:
+        rows = TableReader(session).look((), 100).rows
+        assert len(rows) == len(kinds)
+        unkept = [row.seq for row in rows if not table.is_kept(row)]
+        assert sorted(table.delete_unkept(session, [row.seq for row in rows])) == unkept
+        left = [row.seq for row in rows if table.is_kept(row)]
+        assert sorted(table.delete_sent(session, left, ["A"] * len(left))) == left
+    assert place.count("outbox_sent") == len(left) == 4
 
 
 def test_people_may_send_again_what_was_acknowledged_since(place: Place) -> None:

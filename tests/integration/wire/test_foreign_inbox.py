@@ -18,8 +18,7 @@ from orchestrator.messaging import avro
 from orchestrator.messaging.envelope import Envelope, read_envelope
 from orchestrator.messaging.outgoing import Request, command_row, settled_row, undo_row
 from orchestrator.messaging.topics import Topics
-from outbox_relay.publisher import headers
-from outbox_relay.rows import HEADER_COLUMNS, Row, StoredRow
+from outbox_relay.rows import HEADER_COLUMNS, Row, kafka_headers
 from tests.deadlines import deadline, eventually
 from tests.integration.engine.kit import System
 from tests.integration.wire.conftest import Strangers
@@ -39,6 +38,7 @@ class Sender:
         self.consumer = Consumer({**servers, "group.id": f"{system.settings.topic_prefix}desk"})
         self.consumer.assign([TopicPartition(self.topics.sagas, PARTITION, 0)])
         self.key = f"{uuid4()}:0:0"
+        self.as_debezium = False
 
     def request(self, type_: str, attempt: int, expires_in_s: float = 3600, **other: str) -> Request:
         expires = datetime.now(UTC) + timedelta(seconds=expires_in_s)
@@ -55,11 +55,14 @@ class Sender:
         return replace(given, **other)
 
     def send(self, row: Row, payload: bytes | None = None) -> None:
-        """With the headers as the relay writes them: all of them, null where there is nothing to say."""
-        columns = tuple(row.headers.get(name) for name in HEADER_COLUMNS)
+        """With the headers as our relay writes them, and every other time with Debezium's nulls in between."""
+        columns = [row.headers[name].encode() if name in row.headers else None for name in HEADER_COLUMNS]
+        headers = kafka_headers(7, str(uuid4()).encode(), row.type.encode(), columns)
+        if self.as_debezium:
+            headers += [(name, None) for name in HEADER_COLUMNS if name not in row.headers]
+        self.as_debezium = not self.as_debezium
         body = row.payload if payload is None else payload
-        stored = StoredRow(7, str(uuid4()), row.topic, 0, row.key, row.type, body, 0, columns)
-        self.producer.produce(row.topic, stored.payload, row.key.encode(), 0, headers=headers(stored))
+        self.producer.produce(row.topic, body, row.key.encode(), 0, headers=headers)
         assert self.producer.flush(30) == 0
 
     def command(self, amount: str = "10", attempt: int = 1, **options: float) -> None:

@@ -15,7 +15,7 @@ from orchestrator.messaging.nonce import is_genuine, nonce_of
 from orchestrator.messaging.outgoing import Request, ReturnAddress
 from orchestrator.messaging.topics import Topics
 from orchestrator.problems import Problem, exception_of, problem_of
-from outbox_relay.rows import HEADER_COLUMNS, Row
+from outbox_relay.rows import HEADER_COLUMNS, Row, kafka_headers
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SECRET = b"only the orchestrator knows"
@@ -43,20 +43,26 @@ class NoRider(Failure):
 
 
 def carried(row: Row) -> Envelope:
-    """As the relay writes it: text bytes, and a null for every empty column."""
+    """As the relay writes it, which must be as Debezium does: that one has a null for every empty column."""
     assert row.headers.keys() <= set(HEADER_COLUMNS)
-    columns = [(name, row.headers[name].encode() if name in row.headers else None) for name in HEADER_COLUMNS]
-    envelope = read_envelope(
-        topic=row.topic,
-        partition=row.partition or 0,
-        offset=7,
-        timestamp_ms=1,
-        key=row.key.encode(),
-        headers=[("id", (row.id or "some-id").encode()), ("type", row.type.encode()), ("seq", b"12"), *columns],
-        payload=row.payload,
-    )
-    assert isinstance(envelope, Envelope), envelope
-    return envelope
+    columns = [row.headers[name].encode() if name in row.headers else None for name in HEADER_COLUMNS]
+    ours = kafka_headers(12, (row.id or "some-id").encode(), row.type.encode(), columns)
+    absent = [(name, None) for name in HEADER_COLUMNS if name not in row.headers]
+    envelopes = [
+        read_envelope(
+            topic=row.topic,
+            partition=row.partition or 0,
+            offset=7,
+            timestamp_ms=1,
+            key=row.key.encode(),
+            headers=headers,
+            payload=row.payload,
+        )
+        for headers in (ours, [*ours, *absent])
+    ]
+    assert envelopes[0] == envelopes[1]
+    assert isinstance(envelopes[0], Envelope), envelopes[0]
+    return envelopes[0]
 
 
 REQUEST = Request(
@@ -282,8 +288,21 @@ def test_what_is_none_of_ours_goes_to_the_dead_letters_with_a_reason(headers, sa
     assert len(got.headers) <= 64
 
 
+def test_headers_may_be_long_together_as_long_as_none_is():
+    """They are looked at all at once first."""
+    long = b"x" * limits.HEADER_BYTES_MAX
+    got = read([*GOOD, ("saga_id", long), ("reply_to", long), ("channel", b"")], key=long)
+    assert isinstance(got, Envelope)
+    assert (got.key, got.saga_id, got.reply_to, got.channel) == (long.decode(), long.decode(), long.decode(), "")
+    assert "header nonce has 1025 bytes" in read([*GOOD, ("saga_id", long), ("nonce", long + b"x")]).error
+    assert "key has 1025 bytes" in read(GOOD, key=long + b"x").error
+    # A NUL at the seam of two, and one that stands alone.
+    assert "header nonce holds a NUL" in read([*GOOD, ("saga_id", b"a"), ("nonce", b"\0b")]).error
+    assert "key holds a NUL" in read(GOOD, key=b"\0").error
+
+
 def test_a_key_or_a_payload_that_is_none_of_ours():
-    assert "key" in read(GOOD, key=b"\xff").error
+    assert "key is not UTF-8" in read(GOOD, key=b"\xff").error
     assert "tombstone" in read(GOOD, payload=None).error
     assert read(GOOD, key=None).key == ""
 

@@ -43,17 +43,16 @@ def values(**changed: bytes | None) -> list[bytes | None]:
 def test_an_insert_becomes_a_row() -> None:
     decoder = Decoder()
     assert decoder.feed(relation()) is None
-    headers: dict[str, str | None] = dict.fromkeys(HEADER_COLUMNS)
     assert decoder.feed(insert(values())) == StoredRow(
         seq=40_210,
-        id=str(ID),
+        id=str(ID).encode(),
         topic="payments.commands",
         partition=2,
         key="o-é",
-        type="ChargeCard",
+        type=b"ChargeCard",
         payload=b"\xc3\x01\x00",
         timestamp_ms=946_684_800_001,  # microseconds since 2000, rounded down
-        headers=tuple((headers | {"kind": "command", "attempt": "3"}).values()),
+        columns=[{"kind": b"command", "attempt": b"3"}.get(name) for name in HEADER_COLUMNS],
     )
 
 
@@ -66,12 +65,24 @@ def test_null_and_empty_payloads_differ() -> None:
         assert row.payload == payload
 
 
+def test_a_row_of_nothing_but_nulls_in_its_headers_and_one_without_a_null() -> None:
+    decoder = Decoder()
+    decoder.feed(relation())
+    bare = decoder.feed(insert(values(kind=None, attempt=None)))
+    assert isinstance(bare, StoredRow)
+    assert set(bare.columns) == {None}
+    texts: dict[str, bytes | None] = {name: name.encode() for name in HEADER_COLUMNS}
+    full = decoder.feed(insert(values(**texts | {"attempt": struct.pack(">i", 2_000_000)})))
+    assert isinstance(full, StoredRow)
+    assert full.columns == [b"2000000" if name == "attempt" else name.encode() for name in HEADER_COLUMNS]
+
+
 def test_columns_are_found_by_name_and_further_ones_ignored() -> None:
     decoder = Decoder()
     decoder.feed(relation(("added_later", *reversed(COLUMNS))))
     row = decoder.feed(insert([b"?", *reversed(values())]))
     assert isinstance(row, StoredRow)
-    assert (row.seq, row.key, row.headers[0]) == (40_210, "o-é", "command")
+    assert (row.seq, row.key, row.columns[0]) == (40_210, "o-é", b"command")
 
 
 def test_marks_of_a_transaction() -> None:

@@ -7,7 +7,7 @@ import pytest
 from outbox_relay.catching_up import CatchingUp
 from outbox_relay.limits import FLOOR_MARK_S, FULL_SCAN_S, STREAM_LAG_BYTES_MAX
 from outbox_relay.polling import Floor, Look
-from outbox_relay.replication import Taken, Told
+from outbox_relay.replication import Stream, Taken, Told
 from outbox_relay.rows import StoredRow
 from outbox_relay.snapshot import Snapshot
 
@@ -17,7 +17,7 @@ def snapshot(text: str) -> Snapshot:
 
 
 def stored(seq: int, key: str = "k") -> StoredRow:
-    return StoredRow(seq, "id", "t", 0, key, "T", b"", 0, ())
+    return StoredRow(seq, b"id", "t", 0, key, b"T", b"", 0, ())
 
 
 @pytest.mark.parametrize("era", [0, 1, 7])
@@ -184,3 +184,15 @@ def test_what_the_look_showed_is_not_taken_again_and_the_rest_is() -> None:
     it.told(taken(later))
     it.passed()
     assert it.new(Told(90, 8, (stored(4),))) == (stored(4),)  # past the look: ids tell nothing any more
+
+
+def test_whoever_takes_is_woken_once_for_all_that_is_told_until_then() -> None:
+    woken: list[int] = []
+    stream = Stream("postgresql://nowhere", "unit", lambda _session: None, lambda: woken.append(len(woken)))
+    for lsn in (1, 2, 3):
+        stream._told(Told(lsn, lsn, (stored(lsn),)), 1, shed=lsn == 2)
+    assert len(woken) == 1
+    assert [told.lsn for told in stream.take().told] == [1, 2, 3]
+    stream._told(Told(4, 4, ()), 0, shed=False)  # taken is taken: the next one wakes again
+    assert len(woken) == 2
+    assert [told.lsn for told in stream.take().told] == [4]

@@ -11,12 +11,12 @@ from outbox_relay.errors import RowRefused, RowTooLarge
 from outbox_relay.held import Held
 from outbox_relay.lease import Watch
 from outbox_relay.limits import HELD_BYTES_MAX, HELD_ROWS_MAX, LEASE_S, PROMPT_ANSWER_S, ROW_BYTES_MAX
-from outbox_relay.publisher import KafkaPublisher, QueueFull, Refused, headers
-from outbox_relay.rows import HEADER_COLUMNS, StoredRow, murmur2
+from outbox_relay.publisher import KafkaPublisher, QueueFull, Refused
+from outbox_relay.rows import HEADER_COLUMNS, StoredRow, kafka_headers, murmur2
 
 
 def stored(seq: int, payload: bytes = b"xy") -> StoredRow:
-    return StoredRow(seq, f"id-{seq}", "t", 1, "k", "T", payload, 5, (None,) * len(HEADER_COLUMNS))
+    return StoredRow(seq, b"id", "t", 1, "k", b"T", payload, 5, [None] * len(HEADER_COLUMNS))
 
 
 @pytest.mark.parametrize(
@@ -113,15 +113,16 @@ def test_what_waits_behind_a_dead_row() -> None:
     assert [parked.holds(*it) for it in (("t", "k"), ("t", "l"), ("u", "any"))] == [True, False, True]
 
 
-def test_headers_are_text_and_null_stays() -> None:
-    row = StoredRow(7, "id", "t", 0, "k", "T", None, 0, ("command", "é", *(None,) * (len(HEADER_COLUMNS) - 2)))
-    assert headers(row) == [
-        ("id", b"id"),
+def test_headers_are_text_and_null_has_none() -> None:
+    nulls = [None] * (len(HEADER_COLUMNS) - 2)
+    row = table.stored([7, "an-id", "t", 0, "k", "T", None, 1_000, "command", "é", *nulls, 1])
+    assert row == StoredRow(7, b"an-id", "t", 0, "k", b"T", None, 1_000, [b"command", "é".encode(), *nulls])
+    assert kafka_headers(row.seq, row.id, row.type, row.columns) == [
+        ("id", b"an-id"),
         ("type", b"T"),
         ("seq", b"7"),
         ("kind", b"command"),
         ("saga_id", "é".encode()),
-        *((name, None) for name in HEADER_COLUMNS[2:]),
     ]
 
 
