@@ -15,9 +15,9 @@ import psycopg
 from psycopg import pq
 
 from orchestrator.failpoints import failpoint
-from orchestrator.participant import arrays
 from orchestrator.participant.refusal import TransactionIsOurs
 from orchestrator.participant.waiting import Patience
+from outbox_relay import arrays
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession

@@ -1,6 +1,7 @@
-"""Arrays come back from Postgres as they were given."""
+"""A batch's lists come back from Postgres as they were given."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from outbox_relay import arrays
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+ODD = st.sampled_from(["NULL", "", '"', '","', "\\", "{}", " ", "a,b", '\\"', "\u3000"])
+BLOBS = st.lists(st.none() | st.binary())
 
 
 @pytest.fixture
@@ -20,9 +23,15 @@ def connection(database_url: str) -> Iterator[psycopg.Connection]:
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.none() | TEXTS | st.sampled_from(["NULL", "", '"', "\\", "{}", " ", "a,b", '\\"', "\u3000"])))
+@given(st.lists(TEXTS | ODD) | st.lists(st.none() | TEXTS | ODD) | st.lists(st.none()))
 def test_texts(connection: psycopg.Connection, items: list[str | None]) -> None:
     assert connection.execute("SELECT %s::text[]", [items]).fetchone() == (items,)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(BLOBS, BLOBS)
+def test_bytes(connection: psycopg.Connection, items: list[bytes | None], others: list[bytes | None]) -> None:
+    assert connection.execute("SELECT %b::bytea[], %b::bytea[]", [items, others]).fetchone() == (items, others)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -32,10 +41,10 @@ def test_numbers(connection: psycopg.Connection, items: list[int | None]) -> Non
 
 
 def test_other_lists_are_psycopgs(connection: psycopg.Connection) -> None:
-    assert connection.execute("SELECT %s::boolean[], %s::int[]", [[True, None], [[1], [2]]]).fetchone() == (
-        [True, None],
-        [[1], [2]],
-    )
+    now = datetime.now(UTC)
+    values = [[True, None], [1, None, -2], [now, None], [["a"], ["b"]], [[b"a"], [b"b"]]]
+    casts = "%s::boolean[], %s::int[], %s::timestamptz[], %s::text[], %b::bytea[]"
+    assert connection.execute(f"SELECT {casts}", values).fetchone() == tuple(values)
 
 
 def test_a_nul_is_refused_as_psycopg_refuses_it(connection: psycopg.Connection) -> None:
