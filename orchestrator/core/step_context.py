@@ -1,8 +1,6 @@
 """What a step can know about itself while it runs. The engine sets it around each attempt."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 
 from orchestrator.errors import Misuse
@@ -27,12 +25,17 @@ def current_step() -> StepContext:
         raise Misuse("current_step() is for the functions that s.step and s.transaction run") from None
 
 
-@contextmanager
-def running_step(key: str, attempt: int) -> Iterator[StepContext]:
+class running_step:  # noqa: N801  # a context manager without a generator: it stands around every step
     """Around one attempt, in the thread or task that runs it."""
-    context = StepContext(key, attempt)
-    token = _CURRENT.set(context)
-    try:
-        yield context
-    finally:
-        _CURRENT.reset(token)
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, key: str, attempt: int) -> None:
+        self._context = StepContext(key, attempt)
+
+    def __enter__(self) -> StepContext:
+        self._token: Token[StepContext] = _CURRENT.set(self._context)
+        return self._context
+
+    def __exit__(self, *_: object) -> None:
+        _CURRENT.reset(self._token)
