@@ -7,10 +7,11 @@ broker that is away for a while) is logged and waited for.
 """
 
 from collections.abc import Container, Iterable, Mapping
+from contextlib import suppress
 from operator import methodcaller
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from orchestrator.errors import DependencyError
 from orchestrator.messaging.envelope import Envelope, Unreadable, read_envelope
@@ -25,6 +26,7 @@ from orchestrator.messaging.kafka_errors import (
     dependency_error,
 )
 
+ASK_TIMEOUT_S = 1.0
 QUEUE_KBYTES_MAX = 16 * 1024  # fetched ahead and not polled yet, a consumer
 _CONSUMER: dict[str, Any] = CONNECTION | {
     "enable.auto.commit": False,
@@ -59,12 +61,21 @@ class ShardConsumer:
 
     def assign(self, topic: str, offsets: Mapping[int, int]) -> None:
         """Also read these partitions, from these offsets. A partition that is read already begins again there."""
-        self._topic = topic
+        is_new, self._topic = topic != self._topic, topic
         held = {place.partition for place in self._consumer.assignment()}
         again = [TopicPartition(topic, partition) for partition in offsets if partition in held]
         if again:
             self._consumer.incremental_unassign(again)
         self._consumer.incremental_assign([TopicPartition(topic, p, offset) for p, offset in offsets.items()])
+        if is_new:
+            self._ask_for(topic)
+
+    def _ask_for(self, topic: str) -> None:
+        """Ask where its partitions are. The client does so by itself, but one that had nothing to do until then does it
+        often with the tick of its clock only, a second after it was made.
+        """
+        with suppress(KafkaException):  # It goes on asking.
+            self._consumer.list_topics(topic, timeout=ASK_TIMEOUT_S)
 
     def revoke(self, partitions: Iterable[int]) -> None:
         """Read these no more. What is fetched of them is dropped."""

@@ -130,6 +130,23 @@ def test_a_shard_is_read_from_the_offset_that_is_given(shards, send, topic):
     assert abs(first.timestamp_ms / 1000 - time.time()) < 60
 
 
+@pytest.mark.serial
+def test_a_client_that_had_nothing_to_do_reads_at_once(kafka_bootstrap_servers, send, topic):
+    """Left to itself it asks for a topic with the tick of its clock, a second after it was made, nearly every other time.
+    So the time is counted from then, and of a dozen a few may be late for other reasons.
+    """
+    send(topic, 0, b"a")
+    late = 0
+    for n in range(12):
+        consumer, made_s = ShardConsumer(kafka_bootstrap_servers, f"idle-{n}"), time.monotonic()
+        time.sleep(0.1)  # with nothing to do
+        consumer.assign(topic, {0: 0})
+        drain(consumer, 1)
+        late += time.monotonic() - made_s > 0.95
+        consumer.close()
+    assert late <= 2
+
+
 def test_shards_come_and_go_without_disturbing_the_others(shards, send, topic):
     shards.assign(topic, {0: 0})
     send(topic, 0, b"a")
