@@ -132,7 +132,7 @@ def test_a_shard_is_read_from_the_offset_that_is_given(shards, send, topic):
 
 @pytest.mark.serial
 def test_a_client_that_had_nothing_to_do_reads_at_once(kafka_bootstrap_servers, send, topic):
-    """Left to itself it asks for a topic with the tick of its clock, a second after it was made, nearly every other time.
+    """Left to itself it asks for a topic with the tick of its clock, a second after it was made, every other time.
     So the time is counted from then, and of a dozen a few may be late for other reasons.
     """
     send(topic, 0, b"a")
