@@ -27,7 +27,7 @@ def test_killed_at_its_first_claim(books: System, place: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["engine.release.before", "engine.release.after"])
 def test_killed_while_it_gives_its_shards_back(books: System, place: str) -> None:
-    doomed = books.orchestrator_process(failpoints=f"{place}=kill@2")
+    doomed = books.orchestrator_process(failpoints=f"{place}=kill")
     eventually(lambda: all_owned(books, by=1), 30, "it owns all shards")
     with SyncClient(books.settings) as client:
         client.start(transfer, "k", id="k")
