@@ -1,6 +1,5 @@
 """Calls to participants, and child sagas: operations whose answer comes as `Replied`."""
 
-from functools import lru_cache
 from typing import Any
 
 from orchestrator import limits
@@ -18,7 +17,6 @@ from orchestrator.core.undo import Undo
 from orchestrator.problems import Problem
 from orchestrator.retry import Retry
 
-_reply_type = lru_cache(4096)(reply_type)  # it walks through base classes
 _SILENCE = Problem(kind="timeout", type="TimedOut", text="no answer in time", effect="unknown")
 
 
@@ -144,7 +142,7 @@ class Call(Operation):
         )
 
     def value_of(self, body: Json) -> Any:
-        return values.decode(_reply_type(self.command), body)
+        return values.decode(reply_type(self.command), body)
 
     def _send_later(self, problem: Problem) -> None:
         self._drop_attempt_timer()

@@ -22,7 +22,7 @@ from orchestrator.core.blocked import Evicted, author_line, blocked
 from orchestrator.core.eviction import Refusals, close, end, parked
 from orchestrator.core.ids import SagaIdentity
 from orchestrator.core.tasks import SagaFuture, SagaTask, ShieldedFuture
-from orchestrator.core.timers import RuntimeTimer, SagaTimer, Timer, Timers, microseconds
+from orchestrator.core.timers import AnyTimer, RuntimeTimer, SagaTimer, Timers, microseconds
 from orchestrator.errors import Misuse
 
 _NUMBER_BITS = 24  # tasks and futures of one saga in memory that can be told apart from those of others
@@ -177,7 +177,7 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
     def shielded_future(self) -> ShieldedFuture:
         return ShieldedFuture(loop=self)
 
-    def fire(self, timer: Timer) -> None:
+    def fire(self, timer: AnyTimer) -> None:
         self._ready.append(timer)
 
     def live_tasks(self) -> list[SagaTask]:

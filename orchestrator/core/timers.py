@@ -53,7 +53,7 @@ class RuntimeTimer:
             self._loop.call_exception_handler({"exception": error, "handle": self})
 
 
-Timer = SagaTimer | RuntimeTimer
+AnyTimer = SagaTimer | RuntimeTimer
 
 
 class Timers:
@@ -62,21 +62,21 @@ class Timers:
     __slots__ = ("_heap", "_number", "_set")
 
     def __init__(self) -> None:
-        self._set: dict[int, Timer] = {}
+        self._set: dict[int, AnyTimer] = {}
         self._heap: list[tuple[int, int]] = []
         self._number = 0
 
-    def add(self, timer: Timer, *, due_us: int, now_us: int, seq: int | None) -> None:
+    def add(self, timer: AnyTimer, *, due_us: int, now_us: int, seq: int | None) -> None:
         self._number += 1
         timer.number, timer.due_us, timer.armed_us, timer.seq = self._number, due_us, now_us, seq
         self._set[timer.number] = timer
         heapq.heappush(self._heap, (due_us, timer.number))
 
-    def drop(self, timer: Timer) -> None:
+    def drop(self, timer: AnyTimer) -> None:
         """It was cancelled; one that has fired already is no error (asyncio.timeout cancels it then)."""
         self._set.pop(timer.number, None)
 
-    def first(self) -> Timer | None:
+    def first(self) -> AnyTimer | None:
         """The one that falls due first."""
         while self._heap:
             timer = self._set.get(self._heap[0][1])
@@ -85,10 +85,10 @@ class Timers:
             heapq.heappop(self._heap)
         return None
 
-    def in_order(self) -> list[Timer]:
+    def in_order(self) -> list[AnyTimer]:
         return sorted(self._set.values(), key=_place)
 
-    def take(self, number: int, now_us: int) -> Timer | str:
+    def take(self, number: int, now_us: int) -> AnyTimer | str:
         """The timer to fire now, no longer set; or why it can't.
 
         Timers fire in their order. Only those with a `seq` may be overtaken: the engine holds them back while their
@@ -123,5 +123,5 @@ def microseconds(when_s: float) -> int:
     return us
 
 
-def _place(timer: Timer) -> tuple[int, int]:
+def _place(timer: AnyTimer) -> tuple[int, int]:
     return timer.due_us, timer.number

@@ -27,7 +27,7 @@ from orchestrator.core.mailbox import Mailbox
 from orchestrator.core.saga import Saga
 from orchestrator.core.saga_type import SagaType
 from orchestrator.core.state import SagaState, Site
-from orchestrator.core.timers import RuntimeTimer, SagaTimer
+from orchestrator.core.timers import AnyTimer
 from orchestrator.core.undo import Place
 from orchestrator.errors import Misuse
 from orchestrator.problems import Problem, problem_of
@@ -288,7 +288,7 @@ def finished(turn: Turn) -> Finish | None:
     return next((d for d in turn.decisions if isinstance(d, Finish)), None)
 
 
-def _timer(timer: SagaTimer | RuntimeTimer) -> Timer:
+def _timer(timer: AnyTimer) -> Timer:
     return Timer(number=timer.number, due_us=timer.due_us, armed_us=timer.armed_us, seq=timer.seq)
 
 
