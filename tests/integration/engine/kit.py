@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import psutil
 import psycopg
 from pydantic import SecretStr
 
@@ -162,6 +163,11 @@ class Process:
     @property
     def ended(self) -> bool:
         return self._popen.poll() is not None
+
+    @property
+    def stopped(self) -> bool:
+        """It stands still, as SIGSTOP leaves it."""
+        return psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
 
     def signal(self, number: int) -> None:
         self._popen.send_signal(number)

@@ -7,7 +7,7 @@ import pytest
 from orchestrator import SyncClient
 from tests.deadlines import deadline, eventually
 from tests.integration.engine import program
-from tests.integration.engine.kit import System
+from tests.integration.engine.kit import SHARDS, System
 from tests.integration.engine.program import patient, refused, transfer
 
 
@@ -76,8 +76,9 @@ def test_stopped_inside_a_commit_it_holds_nobody_up(books: System) -> None:
     eventually(lambda: all_owned(books, by=1), 30, "it owns all shards")
     with SyncClient(books.settings) as client:
         client.send("c", program.Go())  # kept in the mailbox, by a transaction of several statements
-        locked = "SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction' AND datname = current_database()"
-        eventually(lambda: books.rows(locked), 30, "its transaction is open, and holds its shard's row")
+        eventually(lambda: stuck.stopped, 30, "it stands still")
+        free = "SELECT shard FROM amends.shards FOR UPDATE SKIP LOCKED"
+        eventually(lambda: len(books.rows(free)) == SHARDS - 1, 30, "its transaction holds its shard's row")
         client.start(transfer, "c", id="c")
         rescuer = books.orchestrator_process()
         assert books.ended(["c"]) == {"c": "completed"}
