@@ -21,6 +21,7 @@ TESTS = Path(__file__).parent
 MARKS = {"quick": "not slow and not serial", "slow": "slow and not serial", "serial": "serial"}
 OLDER_POSTGRES = "16"  # beside 18 in the wheel; 15 is the oldest that is promised
 NO_TESTS = 5  # pytest's exit code where the mark leaves none
+NAMED_FROM_S = 15
 WORKERS = os.environ.get("TEST_WORKERS", "3")  # of pytest-xdist: most of a test is waiting for servers
 
 
@@ -68,8 +69,10 @@ def _may_have(kind: str, tests: Path) -> bool:
 
 
 def command(tests: Path, kind: str) -> list[str]:
+    """It names what takes long: a test that waits far longer than it should passes by luck."""
     parallel = [] if kind == "serial" else ["-n", WORKERS]
-    return [sys.executable, "-m", "pytest", "-q", *parallel, "-m", MARKS[kind], str(tests)]
+    slowest = ["--durations=5", f"--durations-min={NAMED_FROM_S}"]
+    return [sys.executable, "-m", "pytest", "-q", *parallel, *slowest, "-m", MARKS[kind], str(tests)]
 
 
 if __name__ == "__main__":
