@@ -9,7 +9,7 @@ Sagas that wait for a person (stuck, blocked) take no room. Children take it, bu
 at work already and would wait for them for ever.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
@@ -20,9 +20,11 @@ from orchestrator import limits
 AT_WORK = frozenset({"running", "compensating"})
 
 _COUNT: LiteralString = """
-    SELECT count(*) FILTER (WHERE status IN ('running', 'compensating')), count(*) FILTER (WHERE status = 'queued')
+    SELECT shard, count(*) FILTER (WHERE status IN ('running', 'compensating')),
+        count(*) FILTER (WHERE status = 'queued')
     FROM amends.sagas
-    WHERE shard = %s AND ended_at IS NULL
+    WHERE shard = ANY (%s) AND ended_at IS NULL
+    GROUP BY shard
 """
 _OLDEST: LiteralString = """
     SELECT saga_no, id FROM amends.sagas
@@ -55,15 +57,15 @@ class Admission:
         self._at_work_max = at_work_max
         self._shards: dict[int, _Shard] = {}
 
-    def claimed(self, connection: psycopg.Connection[Any], shard: int, claimed_us: int) -> None:
-        """Count those at work in a shard that has just become ours."""
-        row = connection.execute(_COUNT, (shard,)).fetchone()
-        assert row is not None
-        at_work, queued = row
-        is_full = at_work >= self._at_work_max
-        self._shards[shard] = _Shard(
-            at_work=at_work, waiting=queued > 0 and is_full, look_us=claimed_us if queued and not is_full else None
-        )
+    def claimed(self, connection: psycopg.Connection[Any], claimed_us: Mapping[int, int]) -> None:
+        """Count those at work in shards that have just become ours: when, by shard."""
+        found = {row[0]: row[1:] for row in connection.execute(_COUNT, (list(claimed_us),))}
+        for shard, at_us in claimed_us.items():
+            at_work, queued = found.get(shard, (0, 0))
+            is_full = at_work >= self._at_work_max
+            self._shards[shard] = _Shard(
+                at_work=at_work, waiting=queued > 0 and is_full, look_us=at_us if queued and not is_full else None
+            )
 
     def admits(self, shard: int, begun: int) -> bool:
         """Whether a new start may begin, after `begun` more of this batch. Not before those who wait already."""

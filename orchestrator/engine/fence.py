@@ -6,7 +6,7 @@ even that, since each commit raises it by one. A claim is one UPDATE: it waits f
 what it reads is final.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
 from uuid import UUID, uuid4
@@ -19,14 +19,23 @@ from orchestrator.failpoints import failpoint
 LOST_SQLSTATE = "AM001"
 
 FENCE: LiteralString = "SELECT amends.fence(%s::int[], %s::bigint[], %s::uuid[], %s::bigint[], %s::bigint[])"
+# The rows are locked in the order of their shards, as all who lock several do: two claimants can't wait for each other.
 _CLAIM: LiteralString = """
+    WITH before AS (
+        SELECT s.shard, s.epoch, s.probing, s.probing_again, s.worker, seen.owner
+        FROM amends.shards AS s
+        JOIN unnest(%(shards)s::int[], %(epochs)s::bigint[], %(owners)s::uuid[]) AS seen(shard, epoch, owner)
+            ON seen.shard = s.shard AND seen.epoch = s.epoch
+        ORDER BY s.shard
+        FOR NO KEY UPDATE OF s
+    )
     UPDATE amends.shards AS s
-    SET epoch = s.epoch + 1, owner = %(owner)s, worker = %(worker)s, claimed_at = clock_timestamp()
-    FROM (SELECT probing, probing_again, worker FROM amends.shards WHERE shard = %(shard)s) AS before
-    WHERE s.shard = %(shard)s AND s.epoch = %(epoch)s
-    RETURNING s.epoch, s.batch_no, s.next_offset, s.topic_id, before.probing, before.probing_again,
-        coalesce(before.worker <> %(worker)s, false),
-        (extract(epoch FROM s.claimed_at) * 1000000)::bigint
+    SET epoch = s.epoch + 1, owner = before.owner, worker = %(worker)s, claimed_at = clock_timestamp()
+    FROM before
+    WHERE s.shard = before.shard AND s.epoch = before.epoch
+    RETURNING s.shard, s.epoch, s.owner, s.batch_no, s.next_offset, s.topic_id,
+        (extract(epoch FROM s.claimed_at) * 1000000)::bigint, coalesce(before.probing, '{}'), before.probing_again,
+        coalesce(before.worker <> %(worker)s, false)
 """
 # Rare, so the lock that a NOTIFY takes at its COMMIT costs nothing; and the successor need not wait for its next look.
 _RELEASE: LiteralString = """
@@ -38,6 +47,7 @@ _RELEASE: LiteralString = """
     )
     SELECT pg_notify('amends_shards', '') FROM released
 """
+_LOCK_TIMEOUT: LiteralString = "SELECT set_config('lock_timeout', %s, true)"
 LISTEN: LiteralString = "LISTEN amends_shards"  # who does is told when a shard was given back
 _SET_TOPIC: LiteralString = """
     UPDATE amends.shards SET topic_id = %s, next_offset = %s
@@ -93,29 +103,31 @@ class ShardsLost(Exception):
         self.held = held
 
 
-def claim(connection: psycopg.Connection[Any], shard: int, epoch: int, worker: UUID) -> Hold | None:
-    """Take the shard if its epoch is still the one seen. None: somebody was faster, or its row stayed locked.
+def claim(connection: psycopg.Connection[Any], seen: Mapping[int, int], worker: UUID) -> list[Hold]:
+    """Take those of these shards whose epoch is still the one seen. Not taken: somebody was faster, or its row stayed
+    locked.
 
     Opens its own transaction. A claim waits for a batch that is being committed, but not for a stopped process.
     """
-    owner = uuid4()
     try:
-        with connection.pipeline(), connection.transaction():
-            connection.execute(
-                "SELECT set_config('lock_timeout', %s, true)", (f"{int(limits.CLAIM_LOCK_TIMEOUT_S * 1000)}ms",)
-            )
-            row = connection.execute(
-                _CLAIM, {"owner": owner, "worker": worker, "shard": shard, "epoch": epoch}
-            ).fetchone()
-            failpoint("engine.claim.before")
-        failpoint("engine.claim.after")
+        return _claim(connection, seen, worker)
     except psycopg.errors.LockNotAvailable:
-        return None
-    if row is None:
-        return None
-    new_epoch, batch_no, next_offset, topic_id, probing, again, unclean, claimed_us = row
-    noted = tuple(probing or ())
-    return Hold(shard, new_epoch, owner, batch_no, next_offset, topic_id, claimed_us, noted, again, unclean)
+        # One locked row must not keep the others from us.
+        alone = [{shard: epoch} for shard, epoch in seen.items()] if len(seen) > 1 else []
+        return [hold for one in alone for hold in claim(connection, one, worker)]
+
+
+def _claim(connection: psycopg.Connection[Any], seen: Mapping[int, int], worker: UUID) -> list[Hold]:
+    params = {"shards": list(seen), "epochs": list(seen.values()), "owners": [uuid4() for _ in seen], "worker": worker}
+    with connection.pipeline(), connection.transaction():
+        connection.execute(_LOCK_TIMEOUT, (f"{int(limits.CLAIM_LOCK_TIMEOUT_S * 1000)}ms",))
+        rows = connection.execute(_CLAIM, params).fetchall()
+        failpoint("engine.claim.before")
+    failpoint("engine.claim.after")
+    return [
+        Hold(shard, epoch, owner, batch_no, next_offset, topic_id, claimed_us, tuple(probing), again, unclean)
+        for shard, epoch, owner, batch_no, next_offset, topic_id, claimed_us, probing, again, unclean in sorted(rows)
+    ]
 
 
 def release(connection: psycopg.Connection[Any], holds: Sequence[Hold]) -> None:

@@ -27,12 +27,12 @@ _READ_BETWEEN: LiteralString = """
     ORDER BY j.saga_no, j.pos
 """
 _WAKES: LiteralString = """
-    SELECT s.saga_no, s.id, last.wake_us
+    SELECT s.shard, s.saga_no, s.id, last.wake_us
     FROM amends.sagas s
     CROSS JOIN LATERAL (
         SELECT j.wake_us FROM amends.journal j WHERE j.saga_no = s.saga_no ORDER BY j.pos DESC LIMIT 1
     ) AS last
-    WHERE s.shard = %s AND s.ended_at IS NULL AND s.status IN ('running', 'compensating', 'stuck')
+    WHERE s.shard = ANY (%s) AND s.ended_at IS NULL AND s.status IN ('running', 'compensating', 'stuck')
         AND last.wake_us IS NOT NULL
 """
 
@@ -76,9 +76,9 @@ def read_between(
     return turns
 
 
-def wakes(connection: psycopg.Connection[Any], shard: int) -> list[tuple[int, str, int]]:
-    """(saga_no, id, wake_us) of the shard's open sagas that want to be woken."""
-    return connection.execute(_WAKES, (shard,)).fetchall()
+def wakes(connection: psycopg.Connection[Any], shards: list[int]) -> list[tuple[int, int, str, int]]:
+    """(shard, saga_no, id, wake_us) of the shards' open sagas that want to be woken."""
+    return connection.execute(_WAKES, (shards,)).fetchall()
 
 
 def dumps(value: Json) -> str:

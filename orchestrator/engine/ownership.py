@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, LiteralString
 from uuid import UUID
@@ -38,7 +38,7 @@ class Ownership:
     wakeups: Wakeups
     watermarks: Watermarks
     topic_id: Callable[[], str]
-    claimed: Callable[[psycopg.Connection[Any], fence.Hold], None]
+    claimed: Callable[[psycopg.Connection[Any], Sequence[fence.Hold]], None]
     recover: Callable[[psycopg.Connection[Any], fence.Hold, str, int], None]
     holds: dict[int, fence.Hold] = field(default_factory=dict)
     to_load: list[str] = field(default_factory=list)  # sagas with local steps under way, of shards just claimed
@@ -57,23 +57,26 @@ class Ownership:
             self._forget(given)
             self.given_back += len(given)
             log.info("shards %s given back to who asked for them", sorted(given))
-        for shard, epoch, dead in plan.claims:
-            if shard not in self.holds:
-                if dead is not None and (ended := workers.terminate_backends(connection, dead)):
-                    log.warning("ended %s database sessions of worker %s, which is gone or stands still", ended, dead)
-                if self._claim(connection, shard, epoch) and dead is not None:
-                    self.takeovers += 1
+        self._take(connection, [claim for claim in plan.claims if claim[0] not in self.holds])
         if self._unread and time.monotonic() >= self._again_s:
             self._again_s = time.monotonic() + CLAIM_AGAIN_S
             self._claim_own(connection, frozenset(self._unread))
 
+    def _take(self, connection: psycopg.Connection[Any], claims: list[tuple[int, int, UUID | None]]) -> None:
+        """Claim what nobody owns, or somebody who is gone or stands still."""
+        robbed = {shard: dead for shard, _, dead in claims if dead is not None}
+        for dead in set(robbed.values()):
+            if ended := workers.terminate_backends(connection, dead):
+                log.warning("ended %s database sessions of worker %s, which is gone or stands still", ended, dead)
+        taken = self._claim(connection, {shard: epoch for shard, epoch, _ in claims})
+        self.takeovers += len(taken & robbed.keys())
+
     def _claim_own(self, connection: psycopg.Connection[Any], shards: frozenset[int] | None = None) -> None:
         """Shards (None: all) that are ours by the table: for everybody else their owner lives."""
         self._unread.clear()
-        for owner in fence.owners(connection):
-            wanted = shards is None or owner.shard in shards
-            if wanted and owner.worker == self.worker and owner.shard not in self.holds:
-                self._claim(connection, owner.shard, owner.epoch)
+        ours = [owner for owner in fence.owners(connection) if owner.worker == self.worker]
+        wanted = [owner for owner in ours if shards is None or owner.shard in shards]
+        self._claim(connection, {owner.shard: owner.epoch for owner in wanted if owner.shard not in self.holds})
 
     def reclaim(self, connection: psycopg.Connection[Any]) -> None:
         """After a lost session: whether our last COMMIT happened is not known. New epochs wait for it to be decided."""
@@ -90,38 +93,48 @@ class Ownership:
         hold = self.holds.get(shard)
         self.lose({shard})
         if hold is not None:
-            self._claim(connection, shard, hold.epoch)
+            self._claim(connection, {shard: hold.epoch})
 
-    def _claim(self, connection: psycopg.Connection[Any], shard: int, epoch: int) -> bool:
-        """Whether it is ours now."""
+    def _claim(self, connection: psycopg.Connection[Any], seen: Mapping[int, int]) -> set[int]:
+        """Those of these shards, with the epochs that were seen, which are ours now."""
+        if not seen:
+            return set()
         try:
             topic_id = self.topic_id()
         except AmendsError as error:
-            log.warning("shard %s can't be read: %s", shard, error)
-            self._unread.add(shard)
-            return False
-        hold = fence.claim(connection, shard, epoch, self.worker)
-        if hold is None:
-            self._unread.add(shard)
-            return False
+            log.warning("shards %s can't be read: %s", sorted(seen), error)
+            self._unread |= seen.keys()
+            return set()
+        holds = fence.claim(connection, seen, self.worker)
+        taken = {hold.shard for hold in holds}
+        self._unread |= seen.keys() - taken
         # A batch that was gathered before the loss may have loaded sagas since: others have written for them.
-        self.cache.drop_shards(frozenset({shard}))
+        self.cache.drop_shards(frozenset(taken))
+        for hold in holds:
+            self._hold(connection, hold, topic_id)
+        if holds:
+            self.claimed(connection, holds)
+            self._note_wakes(connection, taken)
+        for hold in holds:
+            self.intake.read_from(hold.shard, hold.epoch, hold.next_offset, topic_id)
+            log.info("shard %s claimed: epoch %s, reading from offset %s", hold.shard, hold.epoch, hold.next_offset)
+        self.claims += len(taken)
+        return taken
+
+    def _hold(self, connection: psycopg.Connection[Any], hold: fence.Hold, topic_id: str) -> None:
         if hold.topic_id is None:
             fence.set_topic(connection, hold, topic_id, hold.next_offset)
         elif hold.topic_id != topic_id:
             self.recover(connection, hold, topic_id, hold.next_offset if hold.topic_id == RESTORED else 0)
-        self.holds[shard] = hold
-        self.claimed(connection, hold)
-        self.watermarks.forget(shard)
-        for saga_no, saga_id, wake_us in journal.wakes(connection, shard):
+        self.holds[hold.shard] = hold
+        self.watermarks.forget(hold.shard)
+
+    def _note_wakes(self, connection: psycopg.Connection[Any], shards: set[int]) -> None:
+        for shard, saga_no, saga_id, wake_us in journal.wakes(connection, sorted(shards)):
             if wake_us == journal.LOAD_NOW_US:
                 self.to_load.append(saga_id)
             else:
                 self.wakeups.set(saga_no, saga_id, shard, wake_us)
-        self.intake.read_from(shard, hold.epoch, hold.next_offset, topic_id)
-        log.info("shard %s claimed: epoch %s, reading from offset %s", shard, hold.epoch, hold.next_offset)
-        self.claims += 1
-        return True
 
     def unread(self) -> list[int]:
         """Shards that may be ours by the table and are not read: nobody else claims them meanwhile."""

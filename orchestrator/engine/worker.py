@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -185,10 +185,11 @@ class Worker:
             thread.start()
         log.info("orchestrator %s began: %s shards of %s", self._name, installation.shards, installation.topic)
 
-    def _claimed(self, connection: psycopg.Connection[Any], hold: Hold) -> None:
-        hold.claimed_us += self._clock.lead_us()
-        self._probing.claimed(hold)
-        self._admission.claimed(connection, hold.shard, hold.claimed_us)
+    def _claimed(self, connection: psycopg.Connection[Any], holds: Sequence[Hold]) -> None:
+        for hold in holds:
+            hold.claimed_us += self._clock.lead_us()
+            self._probing.claimed(hold)
+        self._admission.claimed(connection, {hold.shard: hold.claimed_us for hold in holds})
 
     def _backends(self) -> list[int]:
         connection = self._connection

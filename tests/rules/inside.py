@@ -159,9 +159,7 @@ def owner(inside: Inside, connection: psycopg.Connection[Any]) -> Ownership:
     own = Ownership(
         uuid4(), intake, inside.cache, Wakeups(), Watermarks(), lambda: "t", lambda *_: None, lambda *_: None
     )
-    hold = fence.claim(connection, SHARD, 0, own.worker)
-    assert hold is not None
-    own.holds[SHARD] = hold
+    [own.holds[SHARD]] = fence.claim(connection, {SHARD: 0}, own.worker)
     return own
 
 

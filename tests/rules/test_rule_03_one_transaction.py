@@ -37,8 +37,7 @@ def partitions(_topic: str) -> int:
 
 @pytest.fixture
 def hold(connection: psycopg.Connection) -> fence.Hold:
-    claimed = fence.claim(connection, SHARD, 0, uuid4())
-    assert claimed is not None
+    [claimed] = fence.claim(connection, {SHARD: 0}, uuid4())
     return claimed
 
 
@@ -111,7 +110,7 @@ def test_all_that_goes_out_as_one_statement_is_carried_out(connection, hold, mon
 def test_who_was_robbed_writes_nothing_of_it(connection, hold) -> None:
     inside = Inside(two_calls)
     batches.commit(connection, begun(inside), {SHARD: hold}, partitions)
-    assert fence.claim(connection, SHARD, hold.epoch, uuid4()) is not None
+    assert fence.claim(connection, {SHARD: hold.epoch}, uuid4())
     with pytest.raises(fence.ShardsLost):
         batches.commit(connection, answered(inside), {SHARD: hold}, partitions)
     assert stored(connection) == (1, 1, 1, 1)

@@ -147,8 +147,7 @@ def test_when_the_topic_is_another_one_all_that_is_open_leaves_again(connection:
     inside.turns.start(batch, Start(inside.saga_row(buys, 0, "begun")), [], inside.raw("begun"))
     queued = inside.saga_row(buys, 0, "not begun")
     batch.of(SHARD).created.append(queued)
-    hold = fence.claim(connection, SHARD, 0, uuid4())
-    assert hold is not None
+    [hold] = fence.claim(connection, {SHARD: 0}, uuid4())
     batches.commit(connection, batch, {SHARD: hold}, partitions)
     connection.execute("DELETE FROM amends.outbox")  # acknowledged by a Kafka that has lost it since
     hold.next_offset = 500

@@ -175,7 +175,7 @@ def test_nothing_begins_when_the_commit_did_not_happen(connection, engine_db) ->
     inside.turns.start(batch, Start(inside.saga_row(calls_then_works, 0, "s")), [], inside.raw("s"))
     batches.commit(connection, batch, own.holds, lambda topic: 4)
     answer = inside.item(inside.succeeded("s", 0, Print, "label"))
-    assert fence.claim(connection, SHARD, hold.epoch, uuid4()) is not None  # somebody else is the owner now
+    assert fence.claim(connection, {SHARD: hold.epoch}, uuid4())  # somebody else is the owner now
     committer(inside, own, engine_db, begun.append).commit(connection, [answer])
     assert begun == []
     assert (own.holds, inside.cache.get("s")) == ({}, None)  # and here it is forgotten

@@ -14,8 +14,7 @@ SHARD = ("shard", "epoch", "owner", "batch_no", "next_offset")
 def claimed(connection: psycopg.Connection[Any], shard: int = 0) -> Hold:
     """A new owner."""
     [epoch] = connection.execute("SELECT epoch FROM amends.shards WHERE shard = %s", (shard,)).fetchone()
-    hold = fence.claim(connection, shard, epoch, uuid4())
-    assert hold is not None
+    [hold] = fence.claim(connection, {shard: epoch}, uuid4())
     return hold
 
 

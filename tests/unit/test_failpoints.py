@@ -192,7 +192,7 @@ def test_the_inventory_sees_what_it_should() -> None:
     assert writing >= {
         "orchestrator.engine.batch._execute_joined",
         "orchestrator.engine.batch._execute_in_turn",
-        "orchestrator.engine.fence.claim",
+        "orchestrator.engine.fence._claim",
         "orchestrator.engine.fence.release",
         "orchestrator.engine.recovery.send_again",
         "orchestrator.engine.step_results.run_async",

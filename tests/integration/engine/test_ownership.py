@@ -43,7 +43,7 @@ def ownership(system: System, cache: Cache, topic_id: Callable[[], str]) -> Owne
         Wakeups(),
         Watermarks(),
         topic_id,
-        lambda _, hold: probing.claimed(hold),
+        lambda _, holds: [probing.claimed(hold) for hold in holds],
         recovery.send_again,
     )
 
@@ -51,16 +51,12 @@ def ownership(system: System, cache: Cache, topic_id: Callable[[], str]) -> Owne
 def test_only_somebody_else_s_end_is_unclean(system: System) -> None:
     one, other = uuid4(), uuid4()
     with connect(system.url, "test") as connection:
-        first = fence.claim(connection, SHARD, 0, one)
-        again = fence.claim(connection, SHARD, 1, one)
-        taken = fence.claim(connection, SHARD, 2, other)
-        assert first is not None
-        assert again is not None
-        assert taken is not None
+        [first] = fence.claim(connection, {SHARD: 0}, one)
+        [again] = fence.claim(connection, {SHARD: 1}, one)
+        [taken] = fence.claim(connection, {SHARD: 2}, other)
         assert (first.unclean, again.unclean, taken.unclean) == (False, False, True)
         fence.release(connection, [taken])
-        given = fence.claim(connection, SHARD, 3, one)
-        assert given is not None
+        [given] = fence.claim(connection, {SHARD: 3}, one)
         assert given.unclean is False
 
 
@@ -70,7 +66,7 @@ def test_a_claim_forgets_what_was_loaded_before_it(system: System) -> None:
     row = SagaRow(1, "s", str(uuid4()), "t", 1, SHARD, "running", "0", b"")
     with connect(system.url, "test") as connection:
         cache.put(Resident(row, "running"))
-        own._claim(connection, SHARD, 0)
+        own._claim(connection, {SHARD: 0})
     assert SHARD in own.holds
     assert cache.get("s") is None
 
@@ -85,7 +81,7 @@ def test_what_is_ours_by_the_table_is_claimed_again_until_it_is_read(system: Sys
 
     own = ownership(system, Cache(Registry([])), topic_id)
     with connect(system.url, "test") as connection:
-        own._claim(connection, SHARD, 0)
+        own._claim(connection, {SHARD: 0})
         kafka.clear()
         own.reclaim_one(connection, SHARD)
         assert own.holds == {}

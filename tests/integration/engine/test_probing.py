@@ -43,8 +43,7 @@ def test_the_note_of_whose_turn_it_is_goes_with_the_commit(books: System) -> Non
 def claimed(connection: psycopg.Connection[Any], known: Probing) -> dict[int, fence.Hold]:
     """One more worker takes the shard from one that is gone."""
     [epoch] = connection.execute("SELECT epoch FROM amends.shards WHERE shard = %s", (SHARD,)).fetchone() or [0]
-    hold = fence.claim(connection, SHARD, epoch, uuid4())
-    assert hold is not None
+    [hold] = fence.claim(connection, {SHARD: epoch}, uuid4())
     known.claimed(hold)
     return {SHARD: hold}
 

@@ -108,8 +108,6 @@ def test_a_planned_stop_hands_over_without_a_pause(books: System) -> None:
         pytest.param("engine.commit.after", 1, marks=pytest.mark.slow),
         pytest.param("engine.commit.after", 3, marks=pytest.mark.slow),
         pytest.param("engine.claim.before", 1, marks=pytest.mark.slow),
-        pytest.param("engine.claim.before", 3, marks=pytest.mark.slow),
-        pytest.param("engine.claim.after", 3, marks=pytest.mark.slow),
     ],
 )
 def test_killed_at_a_commit_and_started_again(books: System, place: str, hit: int) -> None:

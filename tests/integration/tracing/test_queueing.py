@@ -13,9 +13,9 @@ from tests.integration.tracing.committed import insert_saga
 
 def claimed(connection: psycopg.Connection, shards: list[int]) -> dict[int, fence.Hold]:
     epochs = {owner.shard: owner.epoch for owner in fence.owners(connection)}
-    holds = {shard: fence.claim(connection, shard, epochs[shard], uuid4()) for shard in shards}
-    assert None not in holds.values()
-    return holds  # type: ignore[return-value]
+    holds = fence.claim(connection, {shard: epochs[shard] for shard in shards}, uuid4())
+    assert [hold.shard for hold in holds] == sorted(shards)
+    return {hold.shard: hold for hold in holds}
 
 
 def queued(connection: psycopg.Connection) -> list[tuple[object, ...]]:
