@@ -2,7 +2,7 @@
 
 Real Kafka and real Postgres with fsync, processes as `amends` runs them, the public Client. Each round measures
 everything once, so that a machine that changes its speed does it to all; a value is the median of its rounds. Absolute
-figures lie on a noisy machine: `reference_commits_per_s` is measured in the same run, and rates are judged by it.
+figures lie on a noisy machine: `reference_commits_per_s` is measured in the same run, and judges rates and times.
 """
 
 import argparse

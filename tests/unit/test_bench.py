@@ -13,11 +13,14 @@ from tests.bench.targets import REFERENCE_COMMITS_PER_S, TARGETS, Target
         (Target("steps/s", 6_000, at_least=True), REFERENCE_COMMITS_PER_S, 6_000),
         (Target("steps/s", 6_000, at_least=True), REFERENCE_COMMITS_PER_S / 2, 3_000),
         (Target("steps/s", 6_000, at_least=True), REFERENCE_COMMITS_PER_S * 2, 6_000),
-        (Target("ms", 9), REFERENCE_COMMITS_PER_S / 2, 9),
+        (Target("ms", 9), REFERENCE_COMMITS_PER_S / 2, 18),
+        (Target("ms", 9), REFERENCE_COMMITS_PER_S * 2, 9),
+        (Target("CPU-s", 0.1), REFERENCE_COMMITS_PER_S / 2, 0.2),
+        (Target("bytes", 300), REFERENCE_COMMITS_PER_S / 2, 300),
         (Target("ratio", 0.9, at_least=True), REFERENCE_COMMITS_PER_S / 2, 0.9),
     ],
 )
-def test_only_rates_are_judged_by_the_machine(target: Target, reference: float, owed: float) -> None:
+def test_rates_and_times_are_judged_by_the_machine(target: Target, reference: float, owed: float) -> None:
     assert target.owed(reference) == owed
     assert target.met(owed, reference)
     assert not target.met(owed * (0.99 if target.at_least else 1.01), reference)
@@ -30,7 +33,7 @@ def test_a_row_says_what_was_reached_and_what_was_owed() -> None:
     assert rows == [
         {"id": bench.REFERENCE, "value": 12_500, "unit": "commits/s", "target": None, "met": None},
         {"id": "remote_steps_per_s", "value": 2_900.0, "unit": "steps/s", "target": 3_000.0, "met": False},
-        {"id": "local_p50_ms", "value": 8.5, "unit": "ms", "target": 9, "met": True},
+        {"id": "local_p50_ms", "value": 8.5, "unit": "ms", "target": 18, "met": True},
     ]
     assert [line.split()[0] for line in bench._table(rows, found).splitlines()] == ["id", *values]
 
