@@ -30,6 +30,7 @@ TURN_SECONDS_WARN = 0.05  # said in the log: everybody else waits meanwhile
 # One batch.
 BATCH_TURNS_MAX = 1_000
 BATCH_TURNS_PER_SAGA_MAX = 50  # one chatty saga must not fill the batch
+BATCH_REPLAYS_MAX = 100  # sagas that are not in memory; after a takeover that is everybody whose answer lies ready
 BATCH_BYTES_MAX = 8 * 1024 * 1024  # read, or to be written: a batch that has so much is committed as it is
 
 # Comparing with a replay in production (rule 18).

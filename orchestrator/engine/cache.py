@@ -45,6 +45,9 @@ class Cache:
     def __len__(self) -> int:
         return len(self._residents)
 
+    def __contains__(self, saga_id: str) -> bool:
+        return saga_id in self._residents
+
     def get(self, saga_id: str) -> Resident | None:
         """The saga if it is in memory."""
         resident = self._residents.get(saga_id)

@@ -50,19 +50,20 @@ class Committer:
         self.counts = Counts()
 
     def commit(self, connection: psycopg.Connection[Any], work: list[Work]) -> None:
-        """All of it, in one transaction if it is not too large."""
+        """All of it, in one transaction if it is not too large and not too many have to be replayed for it."""
         refused = 0
         while work:
-            self._note(connection, work)
-            known = self._processing.prepare(connection, work)
+            portion = work[: self._processing.replays_end(work)]
+            self._note(connection, portion)
+            known = self._processing.prepare(connection, portion)
             try:
-                written = self._process_and_write(connection, work, known)
+                written = self._process_and_write(connection, portion, known)
             except psycopg.errors.UniqueViolation:
                 # A start came through Kafka before its caller's COMMIT was visible here: now it is, read again.
                 refused += 1
                 if refused == STARTS_SEEN_MAX:
                     raise
-                self._forget(work)
+                self._forget(portion)
             else:
                 work = work[written:]
 

@@ -14,6 +14,7 @@ from orchestrator.engine.cache import Cache
 from orchestrator.engine.intake import Intake
 from orchestrator.engine.recovery import RESTORED
 from orchestrator.engine.shards import Plan
+from orchestrator.engine.step_starts import StepStarts
 from orchestrator.engine.wakeups import Wakeups
 from orchestrator.engine.watermarks import Watermarks
 from orchestrator.errors import AmendsError
@@ -37,11 +38,11 @@ class Ownership:
     cache: Cache
     wakeups: Wakeups
     watermarks: Watermarks
+    step_starts: StepStarts
     topic_id: Callable[[], str]
     claimed: Callable[[psycopg.Connection[Any], Sequence[fence.Hold]], None]
     recover: Callable[[psycopg.Connection[Any], fence.Hold, str, int], None]
     holds: dict[int, fence.Hold] = field(default_factory=dict)
-    to_load: list[str] = field(default_factory=list)  # sagas with local steps under way, of shards just claimed
     # For people, since the process began.
     claims: int = 0
     takeovers: int = 0  # claims of shards whose owner was gone or stood still
@@ -132,7 +133,7 @@ class Ownership:
     def _note_wakes(self, connection: psycopg.Connection[Any], shards: set[int]) -> None:
         for shard, saga_no, saga_id, wake_us in journal.wakes(connection, sorted(shards)):
             if wake_us == journal.LOAD_NOW_US:
-                self.to_load.append(saga_id)
+                self.step_starts.found(shard, saga_id)
             else:
                 self.wakeups.set(saga_no, saga_id, shard, wake_us)
 
@@ -155,6 +156,7 @@ class Ownership:
             self.intake.stop_reading(shard)
             self.wakeups.forget_shard(shard)
             self.watermarks.forget(shard)
+        self.step_starts.forget(shards)
         self.cache.drop_shards(frozenset(shards))
 
     def release_all(self, connection: psycopg.Connection[Any]) -> None:

@@ -60,7 +60,7 @@ class Probing:
 
     def note(self, connection: psycopg.Connection[Any], holds: dict[int, fence.Hold], portion: list[Work]) -> None:
         """Say whose turns come now, where the owner before us died."""
-        now = time.monotonic()
+        now, notes = time.monotonic(), list[tuple[fence.Hold, list[str], bool]]()
         for shard, watch in list(self._shards.items()):
             hold = holds.get(shard)
             if hold is None or now > watch.until_s:
@@ -69,4 +69,8 @@ class Probing:
             ids = sorted({one.saga_id for one in portion if one.shard == shard and one.saga_id} - self.condemned)
             again = len(ids) == 1 and ids[0] in watch.suspects
             if ids and (tuple(ids), again) != (hold.probing, hold.probing_again):
-                fence.set_probing(connection, hold, ids, again=again)
+                notes.append((hold, ids, again))
+        if notes:
+            with connection.pipeline():  # one transaction
+                for hold, ids, again in notes:
+                    fence.set_probing(connection, hold, ids, again=again)

@@ -1,11 +1,12 @@
 """The items of one cycle, each to its saga: a table of what to do with whom, between intake and turns."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 import psycopg
 
+from orchestrator import limits
 from orchestrator.core.blocked import Blocked
 from orchestrator.core.decisions import Finish, Timer
 from orchestrator.core.ending import UNDONE_BEFORE_IT_BEGAN, terminated
@@ -71,6 +72,18 @@ class Processing:
             numbers=dict(zip(new, sagas.numbers(connection, len(new)), strict=True)) if new else {},
             finishes=self._finishes(connection, listed),
         )
+
+    def replays_end(self, work: Sequence[Work]) -> int:
+        """How many of these items come before one replay too many. A start is of somebody new, nearly always."""
+        missing: set[str] = set()
+        for index, one in enumerate(work):
+            starts = isinstance(one, Item) and isinstance(one.came, StartCame)
+            if one.saga_id is None or starts or one.saga_id in self._cache:
+                continue
+            missing.add(one.saga_id)
+            if len(missing) > limits.BATCH_REPLAYS_MAX:
+                return index
+        return len(work)
 
     def _finishes(self, connection: psycopg.Connection[Any], work: list[Work | Wakeup]) -> dict[str, Finish]:
         starts = [w.came.row for w in work if isinstance(w, Item) and isinstance(w.came, StartCame)]

@@ -18,7 +18,6 @@ import psycopg
 
 from orchestrator import limits
 from orchestrator.core import determinism
-from orchestrator.core.decisions import StartStep
 from orchestrator.core.registry import Registry
 from orchestrator.engine.admission import Admission
 from orchestrator.engine.announcer import Announcer
@@ -39,9 +38,9 @@ from orchestrator.engine.probing import Probing
 from orchestrator.engine.processing import Processing
 from orchestrator.engine.recovery import Recovery, notice_restore
 from orchestrator.engine.replay_sample import ReplaySample
-from orchestrator.engine.sagas import SagaRow
 from orchestrator.engine.shards import Watcher
 from orchestrator.engine.span_export import SpanExport
+from orchestrator.engine.step_starts import StepStarts
 from orchestrator.engine.steps import Lifespan, StepEnd, StepRunner
 from orchestrator.engine.topology import Topology
 from orchestrator.engine.turns import Turns
@@ -84,6 +83,7 @@ class Worker:
         self._registry, self._cache = registry, Cache(registry, live_sagas_max)
         self._wakeups, self._watermarks = Wakeups(), Watermarks()
         self._steps = StepRunner({"default": self._url, **(databases or {})}, self._step_ended, lifespan)
+        self._step_starts = StepStarts(self._cache, self._steps, self._wakeups)
         self._probing = Probing()
         self._admission = Admission(settings.sagas_at_work_max)
         self._sample = ReplaySample(
@@ -157,6 +157,7 @@ class Worker:
             self._cache,
             self._wakeups,
             self._watermarks,
+            self._step_starts,
             topic_id=self._topology.known_topic_id,
             claimed=self._claimed,
             recover=self._recovery.send_again,
@@ -256,7 +257,7 @@ class Worker:
         self._clock.sample(connection)
         self._own.follow(connection, self._watcher.plan())
         self._hear_intake(connection)
-        self._start_found_steps(connection)
+        found = self._step_starts.begin_found(connection)
         if work := self._gathering.gather(connection, self._ends):
             for portion in self._probing.portions(work):
                 self._committer.commit(connection, portion)
@@ -264,7 +265,7 @@ class Worker:
                     if isinstance(one, StepEnd):
                         self._steps.kept(one.key)
             self._cache.evict()
-        elif not self._intake.waiting and not self._ends:
+        elif not found and not self._intake.waiting and not self._ends:
             self._idle()
 
     def _idle(self) -> None:
@@ -294,36 +295,6 @@ class Worker:
             self._topic_asked_s = time.monotonic()
             self._ends_watch.ask(sorted(self._own.holds))
 
-    def _start_found_steps(self, connection: psycopg.Connection[Any]) -> None:
-        """Local steps that were under way when a shard was claimed run again, under the same keys."""
-        if not self._own.to_load:
-            return
-        ids, self._own.to_load = self._own.to_load, []
-        self._cache.load(connection, ids, undone=frozenset())
-        for saga_id in ids:
-            self._start_pending(saga_id)
-
-    def _start_pending(self, saga_id: str) -> None:
-        resident = self._cache.get(saga_id)
-        if resident is None or resident.live is None:
-            return
-        row = resident.row
-        for step in resident.live.pending_steps():
-            self._start_step(row.id, step)
-        for seq, attempt in resident.live.abandoned_steps():
-            # Whoever ran it has lost the shard: its end will not be heard of, and its undo may begin.
-            self._steps.report_lost(_awaited(row, seq, attempt))
-        timer = resident.live.next_timer
-        self._wakeups.set(row.saga_no, row.id, row.shard, None if timer is None else timer.due_us)
-
-    def _start_step(self, saga_id: str, step: StartStep) -> None:
-        resident = self._cache.get(saga_id)
-        if resident is None:
-            return
-        row = resident.row
-        shown = row.key(step.seq) if step.undo_of is None else f"{row.key(step.undo_of)}:undo"
-        self._steps.start(_awaited(row, step.seq, step.attempt), shown, step)
-
     def _after(self, batch: Batch) -> None:
         for shard, writes in batch.shards.items():
             self._watermarks.reached(shard, self._own.holds[shard].next_offset)
@@ -331,20 +302,9 @@ class Worker:
             for saga_no, (saga_id, wake_us) in writes.wakes.items():
                 self._wakeups.set(saga_no, saga_id, shard, wake_us)
             for saga_id, step in writes.steps:
-                self._start_step(saga_id, step)
+                self._step_starts.begin(saga_id, step)
         self._sample.committed(batch)
         ended = self._turns.take_ended()
         for saga_id in ended:
             self._cache.drop(saga_id)
         self._announcer.tell(ended)
-
-
-def _awaited(row: SagaRow, seq: int, attempt: int) -> StepEnd:
-    return StepEnd(
-        key=(row.key(seq), attempt),
-        saga_no=row.saga_no,
-        saga_id=row.id,
-        shard=row.shard,
-        seq=seq,
-        attempt=attempt,
-    )

@@ -29,6 +29,8 @@ from orchestrator.engine.ownership import Ownership
 from orchestrator.engine.poison import Watchdog
 from orchestrator.engine.processing import Known, Processing
 from orchestrator.engine.sagas import SagaRow
+from orchestrator.engine.step_starts import StepStarts
+from orchestrator.engine.steps import StepRunner
 from orchestrator.engine.topology import Topology
 from orchestrator.engine.turns import Start, Turns
 from orchestrator.engine.wakeups import Wakeups
@@ -156,8 +158,10 @@ def _loaded(row: journal.Row) -> list[Json]:
 def owner(inside: Inside, connection: psycopg.Connection[Any]) -> Ownership:
     """It holds SHARD, in a real database; nobody reads Kafka for it."""
     intake = Intake("127.0.0.1:9", "sagas", "rules", wake=lambda: None)
+    wakeups, steps = Wakeups(), StepRunner({}, lambda _: None)
+    starts = StepStarts(inside.cache, steps, wakeups)
     own = Ownership(
-        uuid4(), intake, inside.cache, Wakeups(), Watermarks(), lambda: "t", lambda *_: None, lambda *_: None
+        uuid4(), intake, inside.cache, wakeups, Watermarks(), starts, lambda: "t", lambda *_: None, lambda *_: None
     )
     [own.holds[SHARD]] = fence.claim(connection, {SHARD: 0}, own.worker)
     return own

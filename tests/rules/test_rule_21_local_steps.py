@@ -11,14 +11,16 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import uuid4
 
-from orchestrator import Retry, Saga, SyncClient, current_step, saga
+from orchestrator import Retry, Saga, SyncClient, current_step, limits, saga
 from orchestrator.core.decisions import StartStep
 from orchestrator.core.replay import replay
 from orchestrator.engine import batch as batches
 from orchestrator.engine import fence
 from orchestrator.engine.batch import Batch
+from orchestrator.engine.step_starts import StepStarts
 from orchestrator.engine.steps import StepEnd, StepRunner
 from orchestrator.engine.turns import Start
+from orchestrator.engine.wakeups import Wakeups
 from tests.deadlines import deadline, eventually
 from tests.integration.engine.kit import System
 from tests.integration.engine.program import transfer
@@ -162,6 +164,26 @@ def test_a_halted_step_does_nothing_more_and_the_lifespan_is_left_behind_it() ->
     assert len(seen) == ticked
     runner.close()
     assert seen[ticked:] in (["ended", "left"], ["left", "ended"])
+
+
+def test_what_was_under_way_begins_in_portions_and_not_where_the_shard_is_lost_meanwhile(
+    connection, engine_db, monkeypatch
+) -> None:
+    inside, ended = Inside(works), list[StepEnd]()
+    starting = [inside.item(inside.outbound.start_again(inside.saga_row(works, 0, f"s{n}"))) for n in range(3)]
+    committer(inside, owner(inside, connection), engine_db, lambda _: None).commit(connection, starting)
+    inside.cache.drop_shards(frozenset({SHARD}))
+    runner = StepRunner({}, ended.append)
+    starts = StepStarts(inside.cache, runner, Wakeups())
+    monkeypatch.setattr(limits, "BATCH_REPLAYS_MAX", 2)
+    for n in range(3):
+        starts.found(SHARD, f"s{n}")
+    assert starts.begin_found(connection)
+    eventually(lambda: len(ended) == 2, 10, "two of them have run")
+    starts.forget({SHARD})
+    assert not starts.begin_found(connection)
+    runner.close()
+    assert sorted(end.saga_id for end in ended) == ["s0", "s1"]
 
 
 # ---- not before the commit -------------------------------------------------------------------------------------------

@@ -43,3 +43,21 @@ def test_it_is_cut_by_what_was_read_and_is_written(
     assert ends == [("completed", "2000")] * 6
     assert connection.execute("SELECT next_offset FROM amends.shards WHERE shard = %s", (SHARD,)).fetchone() == (13,)
     assert connection.execute("SELECT count(*) FROM amends.journal").fetchone() == (18,)
+
+
+def test_it_is_cut_by_how_many_have_to_be_replayed_and_a_start_is_no_replay(
+    connection: psycopg.Connection, engine_db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, written = Inside(reads_twice), list[Batch]()
+    work = committer(inside, owner(inside, connection), engine_db, written.append)
+    monkeypatch.setattr(limits, "BATCH_REPLAYS_MAX", 2)
+    ids = [f"reader-{n}" for n in range(5)]
+    rows = [inside.saga_row(reads_twice, 0, id) for id in ids]
+    work.commit(connection, [inside.item(inside.outbound.start_again(row)) for row in rows])
+    assert [len(one.of(SHARD).created) for one in written] == [5]
+    for id in ids:
+        inside.cache.drop(id)
+    papers = [inside.message(id, Paper(text="x"), id) for id in ids]
+    work.commit(connection, [inside.item(row) for row in papers])
+    assert [len(one.of(SHARD).turns) for one in written[1:]] == [2, 2, 1]
+    assert connection.execute("SELECT count(*) FROM amends.journal").fetchone() == (10,)

@@ -15,6 +15,8 @@ from orchestrator.engine.ownership import Ownership
 from orchestrator.engine.probing import Probing
 from orchestrator.engine.recovery import Recovery
 from orchestrator.engine.sagas import SagaRow
+from orchestrator.engine.step_starts import StepStarts
+from orchestrator.engine.steps import StepRunner
 from orchestrator.engine.topology import Topology
 from orchestrator.engine.wakeups import Wakeups
 from orchestrator.engine.watermarks import Watermarks
@@ -35,13 +37,14 @@ def ownership(system: System, cache: Cache, topic_id: Callable[[], str]) -> Owne
     outbound = Outbound(topology.topics, topology.partitions, SHARDS, b"secret", lambda: 0)
     recovery = Recovery(Registry([]), outbound, topology.partitions)
     intake = Intake(settings.kafka_bootstrap_servers, topology.topics.sagas, "test", wake=lambda: None)
-    probing = Probing()
+    probing, wakeups = Probing(), Wakeups()
     return Ownership(
         uuid4(),
         intake,
         cache,
-        Wakeups(),
+        wakeups,
         Watermarks(),
+        StepStarts(cache, StepRunner({}, lambda _: None), wakeups),
         topic_id,
         lambda _, holds: [probing.claimed(hold) for hold in holds],
         recovery.send_again,
