@@ -17,8 +17,8 @@ from typing import Any, Literal, TypeAlias
 
 from outbox_relay import dead
 from outbox_relay.catching_up import CatchingUp
-from outbox_relay.deleter import Acked, Dead, Deleter, Scope
-from outbox_relay.held import Held
+from outbox_relay.deleter import Acked, Deleter, Scope
+from outbox_relay.held import Held, Item
 from outbox_relay.house import House
 from outbox_relay.lease import Lease
 from outbox_relay.limits import (
@@ -37,8 +37,8 @@ from outbox_relay.limits import (
 from outbox_relay.polling import TableReader
 from outbox_relay.postgres import Session
 from outbox_relay.publisher import Failed, Publisher, QueueFull, Refused
+from outbox_relay.refusals import Refusals
 from outbox_relay.replication import Stream
-from outbox_relay.rows import StoredRow
 from outbox_relay.snapshot import current
 from outbox_relay.table import is_kept
 from outbox_relay.wake import Wake
@@ -78,10 +78,8 @@ class Sender:
         self._publisher, self._deleter, self._house, self._stream = publisher, deleter, house, stream
         self._reader = TableReader(session)
         self._held = Held()
-        self._parked = dead.Parked()
+        self._refusals = Refusals(name, house, deleter)
         self._catching_up = CatchingUp()
-        self._suspects: set[int] = set()
-        self._unplaced: set[int] = set()  # rows whose partition the client did not know
         self._look_at = 0.0
         self._stock_at = 0.0
         self._idle_s = POLL_BUSY_S
@@ -93,7 +91,7 @@ class Sender:
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Send. psycopg.Error: our own session is lost; whoever called begins a new tenure."""
-        self._parked.load(self._session)
+        self._refusals.load(self._session)
         while self._lease.held.is_set() and not stopping():
             self._take_stock()
             self._hear()
@@ -121,8 +119,8 @@ class Sender:
             "in_flight_s": round(now - oldest, 3) if oldest is not None else 0,
             "leaving": len(self._held.known) - len(self._held.waiting) - len(self._held.sent),
             "floor": self._reader.floor.value,
-            "parked_keys": len(self._parked.keys),
-            "parked_topics": sorted(self._parked.topics),
+            "parked_keys": self._refusals.parked_keys,
+            "parked_topics": self._refusals.parked_topics,
             "slot": self._stream.state if self._stream else None,
             "slot_lost": self._stream.lost if self._stream else None,
             "error": self._error,
@@ -149,26 +147,25 @@ class Sender:
         self._deleter.put([Acked(row.seq, lsn, topic_id, is_kept(row)) for (row, lsn), _at, topic_id in left])
         if seqs:
             self._counts["sent"] += len(seqs)
-            self._suspects.difference_update(seqs)
-            self._unplaced.difference_update(seqs)
+            self._refusals.acked(seqs)
             self._window = min(self._window + len(seqs), HELD_ROWS_MAX)
             self._pause_s, self._error = RESTART_FIRST_S, None
 
     def _failed(self, failed: Failed) -> None:
         self._counts["failed"] += 1
-        if failed.verdict == "again":
+        sent = self._held.sent.get(failed.seq)
+        if sent is None:
             return
-        if failed.verdict == "partition":
-            if (sent := self._held.sent.get(failed.seq)) is not None:
-                self._doubt(sent.item.row)
-            return
-        alone = len(self._held.sent) == 1 or failed.seq in self._suspects
-        if failed.verdict == "key" and not alone:
-            # A batch fails as a whole, for the sake of one row: each of its rows is tried by itself.
-            self._suspects.add(failed.seq)
-        elif (sent := self._held.leave(failed.seq)) is not None:
-            self._bury(sent.item.row.seq, sent.item.lsn, failed.verdict, failed.error)
-            self._park(sent.item.row.topic, sent.item.row.key, failed.verdict, failed.error)
+        match failed.verdict:
+            case "again":
+                pass
+            case "partition":
+                self._refusals.doubt(sent.item.row)
+            case "key" if self._refusals.suspect(failed.seq) and len(self._held.sent) > 1:
+                pass  # each row of its batch is tried by itself from now on
+            case verdict:
+                self._held.leave(failed.seq)
+                self._bury(sent.item, verdict, failed.error)
 
     def _start_over(self, why: str) -> None:
         """Purge, new producer, read the table again in its order: no row may pass one that failed."""
@@ -189,19 +186,19 @@ class Sender:
         hold_back = oldest is not None and time.monotonic() - oldest > HOLD_BACK_S
         while waiting and not self._house.redrive_asked.is_set():
             now, row = time.monotonic(), waiting[0].row
-            if self._parked.holds(row.topic, row.key):
-                item = self._held.leave_next()
-                self._bury(row.seq, item.lsn, "behind", "waits behind an earlier row of its key or topic")
+            if self._refusals.is_behind(row):
+                self._refusals.bury_behind(row, self._held.leave_next().lsn)
+                self._counts["dead"] += 1
                 continue
             if now > self._lease.may_send_until or len(sent) >= self._window or hold_back:
                 return
-            if self._suspects and sent and (row.seq in self._suspects or not self._suspects.isdisjoint(sent)):
-                return  # a suspect is sent alone
+            if self._refusals.must_wait(row, sent):
+                return
             if not self._house.knows(row.topic):
                 self._house.want(row.topic)  # its id must be known before the send; the answer is a moment away
                 return
             try:
-                self._refuse_what_has_no_place(row)
+                self._refusals.check(row)
                 self._publisher.send(row)
             except QueueFull:
                 return
@@ -210,50 +207,19 @@ class Sender:
                 continue
             self._held.send_next(now, self._house.topic_ids.get(row.topic))
 
-    def _refuse_what_has_no_place(self, row: StoredRow) -> None:
-        if row.topic in self._house.missing:
-            raise Refused("missing", self._house.why_missing(row.topic))
-        count = self._house.partitions.get(row.topic)
-        if row.seq in self._unplaced and count is not None and row.partition >= count:
-            raise Refused("key", f"it is for partition {row.partition}, and {row.topic} has {count}")
-
-    def _doubt(self, row: StoredRow) -> None:
-        """The client knows no such partition: ask the broker, and try a new client, which knows nothing yet."""
-        self._unplaced.add(row.seq)
-        self._house.doubt(row.topic)
-
     def _refused(self, refused: Refused) -> None:
-        if refused.verdict == "again" or refused.verdict == "partition":  # noqa: PLR1714  (mypy narrows only so)
-            if refused.verdict == "partition":
-                self._doubt(self._held.waiting[0].row)
-            self._start_over(str(refused))
-            return
-        item = self._held.leave_next()
-        self._bury(item.row.seq, item.lsn, refused.verdict, str(refused))
-        self._park(item.row.topic, item.row.key, refused.verdict, str(refused))
+        match refused.verdict:
+            case "again":
+                self._start_over(str(refused))
+            case "partition":
+                self._refusals.doubt(self._held.waiting[0].row)
+                self._start_over(str(refused))
+            case verdict:
+                self._bury(self._held.leave_next(), verdict, str(refused))
 
-    def _bury(self, seq: int, lsn: int, scope: Scope, error: str) -> None:
+    def _bury(self, item: Item, scope: Scope, error: str) -> None:
         self._counts["dead"] += 1
-        self._suspects.discard(seq)
-        self._unplaced.discard(seq)
-        self._deleter.put([Dead(seq, lsn, scope, error)])
-
-    def _park(self, topic: str, key: str, verdict: str, error: str) -> None:
-        if self._parked.holds(topic, key):
-            return
-        if verdict == "key":
-            self._parked.keys.add((topic, key))
-        else:
-            self._parked.topics.add(topic)
-        log.error(
-            "relay %s: Kafka will never take a row for %s, key %r (%s); it is in amends.outbox_dead, and later rows of "
-            "its %s wait there behind it",
-            self._name,
-            topic,
-            key,
-            error,
-            "key" if verdict == "key" else "topic",
-        )
+        self._refusals.bury(item.row, item.lsn, scope, error)
 
     def _redrive_when_quiet(self) -> None:
         """Nothing may be on its way while rows are put back under their old numbers."""
@@ -265,7 +231,7 @@ class Sender:
         count = dead.redrive(self._session)
         log.warning("relay %s: %d dead rows go out again", self._name, count)
         self._house.redrive_asked.clear()
-        self._parked.load(self._session)
+        self._refusals.load(self._session)
         self._reader.floor.reset()
 
     # -- where rows come from --------------------------------------------------------------------------------------
