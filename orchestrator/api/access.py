@@ -3,21 +3,21 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 from urllib.parse import unquote
 
 from fastapi import Depends, HTTPException, Path, Request
 from pydantic import AfterValidator
 
 from orchestrator import limits
+from orchestrator.api import models
 from orchestrator.api.guard import CALLER
 from orchestrator.api.tokens import Caller
 from orchestrator.app import App
+from orchestrator.canonical import checked_name
 from orchestrator.client import Client
-from orchestrator.errors import DependencyError
+from orchestrator.errors import DependencyError, RequestError
 from orchestrator.settings import Settings
-
-ENCODED_CHARS_MAX = 12  # of one character: four bytes of UTF-8, each as %XX
 
 _SERVICE = re.compile(r"([A-Za-z0-9._-]{1,100})=(\S+)")
 
@@ -64,25 +64,31 @@ def json_only(request: Request) -> None:
 def _decoded(part: str) -> str:
     """The path comes as it was sent (`guard.raw_path`), so that an id may hold a slash."""
     try:
-        return unquote(part, errors="strict")
+        return checked_name("this part of the path", unquote(part, errors="strict"))
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8, percent-encoded") from None
+    except RequestError as error:
+        raise ValueError(str(error)) from None
 
 
 HasAccess = Annotated[Access, Depends(access_of)]
 HasCaller = Annotated[Caller, Depends(caller_of)]
 JsonOnly = Depends(json_only)
+# What the document says of a part of a path is of its decoded text; `_decoded` looks after it.
+_OF_TEXT: dict[str, Any] = {"minLength": 1, "maxLength": limits.NAME_CHARS_MAX, "pattern": models.NAME}
 SagaId = Annotated[
     str,
     AfterValidator(_decoded),
     Path(
         description="The saga's id, percent-encoded: `/` in it is `%2F`.",
         examples=["order-7"],
-        max_length=limits.SAGA_ID_CHARS_MAX * ENCODED_CHARS_MAX,
+        json_schema_extra=_OF_TEXT,
     ),
 ]
 Key = Annotated[
     str,
     AfterValidator(_decoded),
-    Path(description="Percent-encoded.", examples=["step"], max_length=limits.NAME_CHARS_MAX * ENCODED_CHARS_MAX),
+    Path(description="Percent-encoded.", examples=["step"], json_schema_extra=_OF_TEXT),
 ]
+
+assert limits.SAGA_ID_CHARS_MAX == limits.NAME_CHARS_MAX

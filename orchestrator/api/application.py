@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from pydantic import SecretStr
 from starlette.exceptions import HTTPException
@@ -31,6 +32,7 @@ ABOUT = """Sagas: start them, see them, send to them, and help those that wait f
 A token goes into `Authorization: Bearer …`; looking needs the role read or operate, all else operate. What changes
 something is JSON. Errors are application/problem+json."""
 
+ROUTERS = (sagas.router, desk.router, installation.router, installation.health_router)
 _BEARER = HTTPBearer(auto_error=False, description="A token of AMENDS_API_TOKENS; the guard checks it.")
 
 
@@ -72,9 +74,9 @@ def create_api(
     api = Api(title="Amends", version=VERSION, description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None,
               openapi_url="/v1/openapi.json", redirect_slashes=False)  # fmt: skip
     api.state.access = used
-    for router in (sagas.router, desk.router, installation.router):
-        api.include_router(router, dependencies=[Security(_BEARER)])
-    api.include_router(installation.health_router)
+    for router in ROUTERS:
+        needs = [] if router is installation.health_router else [Security(_BEARER)]
+        api.include_router(router, dependencies=needs)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _refused)
     for kind in (AmendsError, OutboxError, Exception):
@@ -103,7 +105,16 @@ async def _refused(request: Request, error: Exception) -> Response:
             return _answer(request, problems.too_large())
         case 415:
             return _answer(request, problems.not_json())
+        case 405:
+            return _answer(request, problems.http_problem(405, error.detail, {"Allow": ", ".join(_methods(request))}))
     return _answer(request, problems.http_problem(error.status_code, error.detail, error.headers))
+
+
+def _methods(request: Request) -> list[str]:
+    """All that the path takes: the framework names those of its first route only."""
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    return sorted({method for route in routes if route.path_regex.match(path) for method in route.methods or ()})
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -27,11 +27,11 @@ class Bucket:
 
 
 class Buckets:
-    """One for each name that is known, and one for all who have none: a guesser can't fill the memory."""
+    """One for each name that is known, and one for all whose name is not: a guesser can't fill the memory."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, Bucket] = {}
 
     def take(self, name: str) -> int | None:
-        """As `Bucket.take`; `name` is that of a token, or empty."""
+        """As `Bucket.take`."""
         return self._by_name.setdefault(name, Bucket()).take()

@@ -25,6 +25,8 @@ from orchestrator.api.tokens import LOCAL, Caller, Token, caller_with
 log = logging.getLogger("orchestrator.api")
 
 OPEN_PATHS = ("/v1/health",)  # a probe has no token, and hears no more than yes or no
+PROBE = ""  # the name of whoever comes to these without a token
+GUESSES = "/"  # no token has this name: what was refused is counted under it
 LOOKING = ("GET", "HEAD", "OPTIONS")
 CALLER = "amends.caller"
 ALWAYS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
@@ -69,11 +71,14 @@ class Guard:
             await answer.refuse(problems.too_slow())
 
     async def _checked(self, scope: Scope, receive: Receive, answer: "Answer") -> None:
+        if _head_bytes(scope) > limits.HEAD_BYTES_MAX:
+            await answer.refuse(problems.head_too_large())
+            return
         headers = Headers(scope=scope)
         found = self._caller(scope, headers)
         if isinstance(found, Problem):
             # What is refused counts, too, so that nobody guesses tokens as fast as the network is.
-            retry_after_s = self._buckets.take("")
+            retry_after_s = self._buckets.take(GUESSES)
             await answer.refuse(found if retry_after_s is None else problems.too_many(retry_after_s))
             return
         if (retry_after_s := self._buckets.take(found.name)) is not None:
@@ -99,7 +104,7 @@ class Guard:
             if found is not None:
                 return found
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        return Caller("", "read") if path in OPEN_PATHS and not text else problems.unauthenticated()
+        return Caller(PROBE, "read") if path in OPEN_PATHS and not text else problems.unauthenticated()
 
     def _refusal(self, scope: Scope, headers: Headers, caller: Caller) -> Problem | None:
         """Of what would change something."""
@@ -160,6 +165,12 @@ def raw_path(scope: Scope) -> str:
     """The path as it was sent: in an id, `%2F` is a letter and `/` is none. The routes decode what they take of it."""
     sent: bytes | None = scope.get("raw_path")
     return scope["path"] if sent is None else sent.partition(b"?")[0].decode("ascii", "replace")
+
+
+def _head_bytes(scope: Scope) -> int:
+    """Servers have limits of their own, but some look only at what is not complete yet."""
+    listed = sum(len(name) + len(value) for name, value in scope["headers"])
+    return listed + len(scope.get("raw_path") or scope["path"]) + len(scope.get("query_string", b""))
 
 
 def is_loopback(host: str) -> bool:

@@ -9,8 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from orchestrator import limits
 from orchestrator.client.answers import Status
 from orchestrator.core.lifecycle import Verb
-from orchestrator.story.desk import Phase
+from orchestrator.story.desk import NOTED, Phase
 
+# Regular expressions of what can travel: no control characters; a note may have lines.
+NAME = r"^[^\x00-\x1f\x7f-\x9f]*$"
+NOTE = r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$"
 INT_MAX = 2**31 - 1
 BIGINT_MAX = 2**63 - 1
 
@@ -34,7 +37,7 @@ class Start(Asked):
         json_schema_extra={"examples": [{"type": "checkout", "input": {"order_id": "7", "items": ["pan"]}}]}
     )
 
-    type: str = Field(min_length=1, max_length=limits.NAME_CHARS_MAX)
+    type: str = Field(min_length=1, max_length=limits.NAME_CHARS_MAX, pattern=NAME)
     version: int | None = Field(default=None, ge=1, le=INT_MAX)
     input: Any = Field(default=None, description="The saga's input, as JSON. Checked where the code is at hand.")
 
@@ -48,21 +51,25 @@ class Send(Asked):
         }
     )
 
-    type: str = Field(min_length=1, max_length=limits.NAME_CHARS_MAX)
+    type: str = Field(min_length=1, max_length=limits.NAME_CHARS_MAX, pattern=NAME)
     body: dict[str, Any]
-    channel: str = Field(default="", max_length=limits.NAME_CHARS_MAX)
-    message_id: str | None = Field(default=None, min_length=1, max_length=limits.NAME_CHARS_MAX)
+    channel: str = Field(default="", max_length=limits.NAME_CHARS_MAX, pattern=NAME)
+    message_id: str | None = Field(default=None, min_length=1, max_length=limits.NAME_CHARS_MAX, pattern=NAME)
 
 
 class Give(Asked):
     """A verb for a saga. `note`: why, for those who read it later; terminate, skip and fail need one."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"verb": "skip", "note": "refunded by hand, ticket 812"}]}
+        json_schema_extra={
+            "examples": [{"verb": "skip", "note": "refunded by hand, ticket 812"}],
+            "if": {"properties": {"verb": {"enum": [*sorted(NOTED)]}}},
+            "then": {"properties": {"note": {"pattern": r"\S"}}, "required": ["note"]},
+        }
     )
 
     verb: Verb
-    note: str = Field(default="", max_length=limits.ERROR_TEXT_CHARS_MAX)
+    note: str = Field(default="", max_length=limits.ERROR_TEXT_CHARS_MAX, pattern=NOTE)
 
 
 class Problem(BaseModel):

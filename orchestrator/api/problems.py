@@ -110,6 +110,11 @@ def too_large() -> Problem:
     return Problem(413, "too-large", "The body is too large", f"{text} {UNCHANGED}")
 
 
+def head_too_large() -> Problem:
+    text = f"The path, the query and the headers have {limits.HEAD_BYTES_MAX:,} bytes at most."
+    return Problem(431, "head-too-large", "The head is too large", f"{text} {UNCHANGED}")
+
+
 def not_json() -> Problem:
     text = "What changes something has a body, and the header `Content-Type: application/json`."
     return Problem(415, "not-json", "The body is not JSON", f"{text} {UNCHANGED}")

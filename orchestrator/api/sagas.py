@@ -28,8 +28,10 @@ OF_WRITES = (400, 401, 403, 413, 415, 422, 429, 500, 503, 504)
 async def list_sagas(
     access: HasAccess,
     status: Annotated[list[Status] | None, Query(description="Of this status; again for each.")] = None,
-    type: Annotated[str | None, Query(min_length=1, max_length=limits.NAME_CHARS_MAX)] = None,
-    contains: Annotated[str, Query(max_length=limits.NAME_CHARS_MAX, description="In the id, letter by letter.")] = "",
+    type: Annotated[str | None, Query(min_length=1, max_length=limits.NAME_CHARS_MAX, pattern=models.NAME)] = None,
+    contains: Annotated[
+        str, Query(max_length=limits.NAME_CHARS_MAX, pattern=models.NAME, description="In the id, letter by letter.")
+    ] = "",
     older_than_s: Annotated[float | None, Query(ge=0, le=AGE_S_MAX, description="Begun at least so long ago.")] = None,
     cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=limits.LISTED_MAX)] = limits.LISTED_DEFAULT,

@@ -113,7 +113,8 @@ def _serve(served: "FastAPI", host: str, port: int) -> None:
         raise DependencyError(
             f"can't listen on {host}:{port} ({error.strerror or error}). Nothing was started; name another --port"
         ) from error
-    output.say(f"the API listens on http://{host}:{listening.getsockname()[1]}/v1")
+    shown = f"[{host}]" if ":" in host else host
+    output.say(f"the API listens on http://{shown}:{listening.getsockname()[1]}/v1")
     config = uvicorn.Config(
         served,
         log_config=None,

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import httpx
 
+from orchestrator.api import limits
 from tests.deadlines import deadline
 from tests.roles import as_role
 
@@ -42,6 +43,7 @@ def test_it_serves_this_machine_alone_without_a_token(database_url: str) -> None
         assert rebound.status_code == 403
         assert asks.get("/v1/sagas", headers={"X-Forwarded-For": "10.0.0.7"}).status_code == 403
         assert "server" not in rebound.headers
+        assert asks.get("/v1/sagas", headers={"X-Long": "x" * limits.HEAD_BYTES_MAX}).status_code == 431
         given = asks.post("/v1/sagas/order%2F7/verbs", json={"verb": "cancel"})
         [verb] = asks.get("/v1/sagas/order%2F7/verbs").json()["verbs"]
         assert (given.status_code, verb["given_by"].rpartition("/")[2]) == (202, "local")

@@ -372,7 +372,8 @@ async def test_what_is_not_there(asks: httpx.AsyncClient) -> None:
     assert (missing.status_code, missing.json()["type"]) == (404, "urn:amends:not-found")
     method = await asks.delete("/v1/sagas/order-7")
     assert (method.status_code, method.json()["type"]) == (405, "urn:amends:method-not-allowed")
-    assert method.headers["allow"]
+    assert method.headers["allow"] == "GET, PUT"
+    assert (await asks.get("/v1/sagas/order-7/messages")).headers["allow"] == "POST"
 
 
 async def test_a_bug_says_nothing_of_its_inside(asks: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:

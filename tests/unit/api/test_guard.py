@@ -123,6 +123,13 @@ async def test_a_body_that_says_that_it_is_too_large() -> None:
         assert (await asks.post("/v1/x", content=b"x", headers=headers)).status_code == 413
 
 
+@pytest.mark.parametrize("headers", [{"X-Long": "x" * limits.HEAD_BYTES_MAX}, {"x" * limits.HEAD_BYTES_MAX: "1"}])
+async def test_a_head_that_is_too_large(headers: dict[str, str]) -> None:
+    async with client() as asks:
+        assert (await asks.get("/v1/x", headers=headers)).status_code == 431
+        assert (await asks.get(f"/v1/x?{'y' * limits.HEAD_BYTES_MAX}")).status_code == 431
+
+
 async def test_a_flood_of_one_token_is_told_when_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "BURST_MAX", 3)
     monkeypatch.setattr(limits, "RATE_PER_S", 0.001)
@@ -141,6 +148,7 @@ async def test_guesses_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> 
         guesses = [(await asks.get("/v1/x", headers={"Authorization": f"Bearer {n}"})).status_code for n in range(5)]
         assert guesses == [401, 401, 401, 429, 429]
         assert (await asks.get("/v1/x", headers=ADA)).status_code == 200
+        assert (await asks.get("/v1/health")).status_code == 200
 
 
 async def test_so_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
