@@ -105,6 +105,13 @@ def test_an_operation_in_doubt_stands() -> None:
     assert [one.name for one in desk_of(read_story(doubted), "running").standing] == ["Post"]
 
 
+def test_an_attempt_that_was_lost_may_have_happened_while_the_next_is_out() -> None:
+    again = {"op": "call", "seq": 0, "attempt": 2, "name": "Post"}
+    lost = [STARTED, came("replied", 2, 0, "retry", again, problem=UNKNOWN)]
+    assert [one.name for one in desk_of(read_story(lost), "running").standing] == ["Post"]
+    assert desk_of(read_story([STARTED]), "running").standing == ()
+
+
 def test_a_definite_no_does_not_stand() -> None:
     refused = [STARTED, came("replied", 2, 0, "failed", call(1, "Store"), problem=PROBLEM)]
     assert desk_of(read_story(refused), "running").standing == ()

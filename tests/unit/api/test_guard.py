@@ -72,6 +72,12 @@ async def test_with_tokens_nobody_else(authorization: str | None) -> None:
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_what_is_longer_than_any_token_is_not_even_hashed() -> None:
+    text = "A" * (limits.TOKEN_CHARS_MAX + 1)
+    async with client([Token("long", "read", sha256_of(text))]) as asks:
+        assert (await asks.get("/v1/sagas", headers={"Authorization": f"Bearer {text}"})).status_code == 401
+
+
 async def test_a_probe_needs_no_token_but_a_wrong_one_is_wrong() -> None:
     async with client(TOKENS) as asks:
         assert (await asks.get("/v1/health")).text == ":read /v1/health"
