@@ -36,7 +36,7 @@ else:
 
 class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
     __slots__ = (
-        "_number",
+        "_hash",
         "_ready",
         "_refusals",
         "_retries",
@@ -73,7 +73,7 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
         self._system_tasks: list[SagaTask] = []
         self._ready: list[events.Handle | RuntimeTimer] = []
         self._retries: list[events.Handle | RuntimeTimer] = []
-        self._number = 0
+        self._hash = self.hashes_from
         self._tasks_after_pruning = 0
 
     # ---- what asyncio asks of a loop -----------------------------------------------------------------------------
@@ -157,9 +157,9 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
 
     # ---- for the runtime -----------------------------------------------------------------------------------------
 
-    def next_number(self) -> int:
-        self._number += 1
-        return self._number
+    def next_hash(self) -> int:
+        self._hash += 1
+        return self._hash
 
     def arm(self, due_us: int, callback: Callable[[], object], *, seq: int | None = None) -> RuntimeTimer:
         """A timer of the runtime's own, at a time of the saga; `seq` names the operation whose patience it measures."""
