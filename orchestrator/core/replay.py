@@ -9,7 +9,7 @@ from orchestrator.core.decisions import Turn
 from orchestrator.core.entries import Entry, Json, entry_from_json, entry_to_json
 from orchestrator.core.ids import SagaIdentity
 from orchestrator.core.saga_type import SagaType
-from orchestrator.core.turn import Ignored, LiveSaga
+from orchestrator.core.turn import LiveSaga
 
 _SHOWN_CHARS_MAX = 300
 
@@ -35,12 +35,12 @@ def replay(saga_type: SagaType[Any, Any], identity: SagaIdentity, rows: Iterable
 
 def _repeat(live: LiveSaga, row: list[Json]) -> None:
     try:
-        turn = live.feed(entry_from_json(row[0]))
+        ignored = live.advance(entry_from_json(row[0]))
     except Blocked as error:
         raise _mismatch(live, f"the code at hand is refused here: {error}", row[1:], None) from error
-    if isinstance(turn, Ignored):
-        raise _mismatch(live, f"the code at hand ignores this entry: {turn.reason}", row[1:], None)
-    decided = [decision.to_json() for decision in turn.decisions]
+    if ignored is not None:
+        raise _mismatch(live, f"the code at hand ignores this entry: {ignored}", row[1:], None)
+    decided = [decision.to_json() for decision in live.decided]
     if decided == row[1:]:
         return
     replayed = json.loads(json.dumps(decided))  # What only JSON makes alike, as a tuple and a list, is alike.

@@ -1,5 +1,6 @@
 """A live saga: feed it an entry, get what it decided. One entry is one turn (rule 15)."""
 
+from collections.abc import Sequence
 from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import Any
@@ -116,6 +117,11 @@ class LiveSaga:
         """Names of the operations that are open or being undone, for people."""
         return tuple(op.name for _, op in sorted(self._st.operations.items()) if op.state in ("open", "undoing"))
 
+    @property
+    def decided(self) -> Sequence[Decision]:
+        """In the last turn."""
+        return self._st.decisions
+
     def site_of(self, index: int) -> Site | None:
         """File and line of what led to the decision `index` of the last turn."""
         return self._st.sites[index] if index < len(self._st.sites) else None
@@ -145,6 +151,13 @@ class LiveSaga:
 
     def feed(self, entry: Entry) -> Turn | Ignored:
         """Run until quiet. Raises Blocked: then nothing of this turn may be stored or sent."""
+        reason = self.advance(entry)
+        if reason is not None:
+            return Ignored(reason)
+        return Turn(decisions=tuple(self._st.decisions), next_timer=self.next_timer)
+
+    def advance(self, entry: Entry) -> str | None:
+        """`feed` for who has no use for a Turn: None, and `decided` has what was decided; or why it is ignored."""
         st = self._st
         st.begin_turn()
         before_us = st.loop.now_us
@@ -154,7 +167,7 @@ class LiveSaga:
             reason = self._apply(entry)
             if reason is not None:
                 st.loop.now_us = before_us
-                return Ignored(reason)
+                return reason
             st.loop.run()
         except Blocked:
             raise
@@ -172,7 +185,7 @@ class LiveSaga:
         if self._waits_for_nothing():
             raise Blocked(_problem(st.loop.misuse(f"{st.loop.waits_at()}: {_NOTHING}")))
         self.position += 1
-        return Turn(decisions=tuple(st.decisions), next_timer=self.next_timer)
+        return None
 
     def _waits_for_nothing(self) -> bool:
         """It has not ended, and no entry but a person's verb could ever wake it."""
