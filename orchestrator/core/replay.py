@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 from orchestrator.core.blocked import Blocked, blocked
@@ -12,6 +13,7 @@ from orchestrator.core.saga_type import SagaType
 from orchestrator.core.turn import LiveSaga
 
 _SHOWN_CHARS_MAX = 300
+_AT_ONCE = 50  # rows, between which a thread stays in the saga: to come and go costs as much as a part of the turn
 
 
 def journal_body(entry: Entry, turn: Turn) -> list[Json]:
@@ -22,14 +24,15 @@ def journal_body(entry: Entry, turn: Turn) -> list[Json]:
 def replay(saga_type: SagaType[Any, Any], identity: SagaIdentity, rows: Iterable[list[Json]]) -> LiveSaga:
     """The saga as it was after the last row. Raises Blocked with a report if the code at hand decides otherwise."""
     live = LiveSaga(saga_type, identity)
-    live.replaying(True)
+    unread = iter(rows)
     try:
-        for row in rows:
-            _repeat(live, row)
+        while at_once := list(islice(unread, _AT_ONCE)):
+            with live.replaying():
+                for row in at_once:
+                    _repeat(live, row)
     except BaseException:
         live.evict()
         raise
-    live.replaying(False)
     return live
 
 
