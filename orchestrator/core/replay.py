@@ -10,6 +10,7 @@ from orchestrator.core.decisions import Turn
 from orchestrator.core.entries import Entry, Json, entry_from_json, entry_to_json
 from orchestrator.core.ids import SagaIdentity
 from orchestrator.core.saga_type import SagaType
+from orchestrator.core.state import file_and_line
 from orchestrator.core.turn import LiveSaga
 
 _SHOWN_CHARS_MAX = 300
@@ -58,7 +59,7 @@ def _repeat(live: LiveSaga, row: list[Json]) -> None:
 
 def _where(live: LiveSaga, index: int) -> str:
     site = live.site_of(index)
-    return f"at {site[0]}:{site[1]}" if site is not None else ""
+    return f"at {file_and_line(site)}" if site is not None else ""
 
 
 def _mismatch(live: LiveSaga, where: str, was: Json, now: Json, *, fed: bool = False) -> Blocked:

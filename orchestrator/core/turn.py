@@ -125,7 +125,7 @@ class LiveSaga:
         return self._st.decisions
 
     def site_of(self, index: int) -> Site | None:
-        """File and line of what led to the decision `index` of the last turn."""
+        """Where in the code stands what led to the decision `index` of the last turn."""
         return self._st.sites[index] if index < len(self._st.sites) else None
 
     @contextmanager
