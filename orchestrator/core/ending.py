@@ -12,7 +12,7 @@ from orchestrator.core.decisions import AnswerUndo, Finish, SetStatus, Settle, S
 from orchestrator.core.entries import Json, UndoRequested
 from orchestrator.core.lifecycle import TERMINAL, Happening
 from orchestrator.core.saga_type import SagaType
-from orchestrator.core.state import SagaState
+from orchestrator.core.state import SagaState, file_and_line
 from orchestrator.core.undo import cancel_and_wait, take_back
 from orchestrator.errors import PayloadError
 from orchestrator.problems import Problem, problem_of
@@ -102,8 +102,7 @@ class Ending:
         for unbegun in self.st.unbegun.values():
             coroutine = unbegun.coroutine
             if coroutine is not None and coroutine.cr_frame is not None:  # type: ignore[attr-defined]  # a real coroutine
-                file, line = unbegun.site
-                raise self.st.loop.misuse(f"{file}:{line}: {unbegun.what} was never awaited")
+                raise self.st.loop.misuse(f"{file_and_line(unbegun.site)}: {unbegun.what} was never awaited")
 
     async def _compensate(self, problem: Problem) -> None:
         operations = list(self.st.undoable())

@@ -4,21 +4,22 @@ Each holds `at_us`, microseconds since the epoch in the database's time; the sag
 In the journal an entry is a JSON object whose `in` names it: {"in": "replied", "at": …, "seq": 1, …}.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, Literal
 
+from orchestrator.core.records import record
 from orchestrator.problems import Problem
 
 Json = Any  # what `json.loads` returns; a recursive alias would cost casts at every border
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Started:
     at_us: int
     input: Json
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Replied:
     """A participant's answer to `seq`, or a child's end. `in_doubt`: an earlier attempt may have had an effect.
 
@@ -35,7 +36,7 @@ class Replied:
     problem: Problem | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class StepEnded:
     """A local step, a transaction or the undo of one came to its end in this process."""
 
@@ -47,7 +48,7 @@ class StepEnded:
     problem: Problem | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class UndoReplied:
     """The answer to the undo of `seq` (the operation undone): `undone`, a definite `failed`, or `retry`."""
 
@@ -58,13 +59,13 @@ class UndoReplied:
     problem: Problem | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class TimerFired:
     at_us: int
     timer: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class MessageArrived:
     at_us: int
     message_id: str
@@ -73,7 +74,7 @@ class MessageArrived:
     body: Json
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class UndoRequested:
     """The parent takes this saga back (rule 11): running, it is cancelled; completed, its undo stack runs.
 
@@ -86,7 +87,7 @@ class UndoRequested:
     reply_to: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class SettleRequested:
     """The parent will never take this saga back: its root has ended, or whoever could have asked for it."""
 
@@ -94,7 +95,7 @@ class SettleRequested:
     key: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class VerbGiven:
     """A person's (or a program's) word: see `core.lifecycle` for where each is allowed."""
 

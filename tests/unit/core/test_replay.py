@@ -2,12 +2,16 @@
 
 import json
 import logging
+from asyncio import events
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator import Failure, Message, OperationFailed, Saga, saga
 from orchestrator.core.blocked import Blocked
+from orchestrator.core.determinism import install_guard
 from orchestrator.core.entries import Json, entry_from_json, entry_to_json
 from orchestrator.core.replay import replay
 from orchestrator.core.saga_type import SagaType
@@ -92,6 +96,33 @@ def test_cut_anywhere_it_replays() -> None:
     for position in range(len(driver.rows) + 1):
         live = replay(original, driver.identity, driver.rows[:position])
         assert live.position == position
+        live.evict()
+
+
+def test_where_the_rows_come_from_is_outside_of_the_saga() -> None:
+    """They may be read as they are wanted: from Postgres, with pauses, with log lines."""
+
+    @saga
+    async def listens(s: Saga, _: int) -> None:
+        while True:
+            await s.receive(Paid)
+
+    driver = Driver(listens, 0)
+    for number in range(120):
+        driver.feed(driver.message(Paid(reference="1"), id=str(number)))
+    running = []
+
+    def read() -> Iterator[list[Json]]:
+        for row in driver.rows:
+            running.append(events._get_running_loop())
+            yield row
+        running.append(events._get_running_loop())
+
+    install_guard()
+    live = replay(listens, driver.identity, read())
+    assert live.position == 121
+    assert running == [None] * 122
+    with Path(__file__).open():  # and who replayed is outside again
         live.evict()
 
 
