@@ -21,6 +21,10 @@ async def original(s: Saga, _: int) -> str:
     return await s.call(Print(order="1"))
 
 
+def returns_anything() -> Any:
+    """What it returned is fed by hand."""
+
+
 def journal() -> Driver:
     driver = Driver(original, 0)
     driver.feed(driver.reply(0))
@@ -226,3 +230,24 @@ def test_entries_and_their_json() -> None:
     for entry in entries:
         data: Json = json.loads(json.dumps(entry_to_json(entry)))
         assert entry_from_json(data) == entry
+
+
+class Noted(Message, name="ReplayNoted"):
+    note: Any
+
+
+@pytest.mark.parametrize("value", ["", None, 0, False, [], {}, [None], "0"])
+def test_what_is_empty_or_none_is_read_as_it_was(value: Json) -> None:
+    @saga
+    async def keeps(s: Saga, given: Any) -> Any:
+        return [given, await s.step(returns_anything), (await s.receive(Noted)).note]
+
+    driver = Driver(keeps, value)
+    fed = [driver.step(0, value), driver.message(Noted(note=value), id="1")]
+    for entry in fed:
+        driver.feed(entry)
+    rows = json.loads(json.dumps(driver.rows))
+    assert [entry_from_json(row[0]) for row in rows[1:]] == fed
+    assert driver.end.result == [value, value, value]
+    again = replay(keeps, driver.identity, rows)
+    assert again.status == "completed"
