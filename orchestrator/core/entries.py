@@ -1,7 +1,8 @@
 """What comes into a saga: the inbound entries of its journal. A turn feeds exactly one (rule 15).
 
 Each holds `at_us`, microseconds since the epoch in the database's time; the saga's clock is the latest one seen.
-In the journal an entry is a JSON object whose `in` names it: {"in": "replied", "at": …, "seq": 1, …}.
+In the journal an entry is a JSON object whose `in` names it: {"in": "replied", "at": …, "seq": 1, …}. What is
+usual is left out: the first attempt, the outcome "succeeded", what is null. Where it is written it means the same.
 """
 
 from dataclasses import MISSING, dataclass, fields
@@ -128,10 +129,11 @@ _NAMES: dict[type, str] = {
 }
 _USUAL: dict[type, dict[str, Json]] = {
     Started: {"input": None},
-    Replied: {"body": None, "problem": None},
-    StepEnded: {"body": None, "problem": None},
-    UndoReplied: {"problem": None},
+    Replied: {"attempt": 1, "outcome": "succeeded", "body": None, "problem": None},
+    StepEnded: {"attempt": 1, "outcome": "succeeded", "body": None, "problem": None},
+    UndoReplied: {"attempt": 1, "problem": None},
     MessageArrived: {"channel": "", "body": None},
+    UndoRequested: {"attempt": 1},
     VerbGiven: {"note": ""},
 }
 _ALWAYS = object()  # a field that nothing is usual of

@@ -232,6 +232,26 @@ def test_entries_and_their_json() -> None:
         assert entry_from_json(data) == entry
 
 
+def test_what_is_usual_is_left_out_and_a_journal_that_says_it_is_the_same() -> None:
+    @saga
+    async def works(s: Saga, _: int) -> None:
+        await s.step(returns_anything)
+        await s.call(Reserve(sku="a"))
+        await s.call(Print(order="1"))
+
+    driver = Driver(works, 0)
+    for entry in (driver.step(0, 5), driver.reply(1), driver.failed(2), driver.undone(1)):
+        driver.feed(entry)
+    short = json.loads(json.dumps(driver.rows))
+    assert [sorted(row[0].keys() & {"attempt", "outcome"}) for row in short] == [[], [], [], ["outcome"], ["outcome"]]
+    # As journals said it before.
+    long = [[{"attempt": 1, "outcome": "succeeded", "body": None, **row[0]}, *row[1:]] for row in short[1:4]]
+    long = [short[0], *long, [{"attempt": 1, **short[4][0]}, *short[4][1:]]]
+    assert [entry_from_json(row[0]) for row in long] == [entry_from_json(row[0]) for row in short]
+    for rows in (short, long):
+        assert replay(works, driver.identity, rows).status == driver.end.status == "failed"
+
+
 class Noted(Message, name="ReplayNoted"):
     note: Any
 
