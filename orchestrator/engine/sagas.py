@@ -72,7 +72,7 @@ class SagaRow:
     version: int
     shard: int
     status: str
-    input: str
+    input: str | None  # None: it has begun, and position 0 of its journal holds it
     input_hash: bytes
     parent_id: str | None = None
     parent_key: str | None = None
