@@ -163,7 +163,7 @@ def finishes(connection: psycopg.Connection[Any], saga_nos: list[int]) -> dict[s
             status=status,
             result=None if result is None else json.loads(result),
             problem=None if problem is None else Problem.from_json(json.loads(problem)),
-            left_undone=tuple(left_undone),
+            left_undone=tuple(left_undone or ()),
         )
         for saga_id, status, result, problem, left_undone in connection.execute(_FINISHES, (saga_nos,))
     }
@@ -209,7 +209,7 @@ def move_params(moves: Iterable[Move]) -> tuple[list[Any], ...]:
         [m.after in ENDED for m in listed],
         [m.result for m in listed],
         [None if m.problem is None else json.dumps(m.problem.to_json()) for m in listed],
-        [json.dumps(list(m.left_undone)) for m in listed],
+        [json.dumps(m.left_undone) if m.left_undone else None for m in listed],
     )
 
 

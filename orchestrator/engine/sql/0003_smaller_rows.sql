@@ -2,7 +2,9 @@
 -- Where changes are decoded (wal_level = logical), each change of a row writes all of it into the WAL. So a saga's row
 -- holds its input only until the first turn, whose journal row has it from there on. Rows that are there stay as they are.
 
-ALTER TABLE amends.sagas ALTER COLUMN input DROP NOT NULL;
+ALTER TABLE amends.sagas
+    ALTER COLUMN input DROP NOT NULL,
+    ALTER COLUMN left_undone DROP NOT NULL, ALTER COLUMN left_undone DROP DEFAULT;  -- NULL: nothing was
 
 -- As before, and the first turn, which is written with this, takes the input over. A saga that did not come so far, or
 -- farther than `running` at once, keeps it.
@@ -19,7 +21,8 @@ BEGIN
         parked_at = CASE WHEN t.after IN ('stuck', 'blocked') THEN clock_timestamp() END,
         result = coalesce(t.result, s.result),
         problem = t.problem,
-        left_undone = ARRAY(SELECT json_array_elements_text(t.left_undone::json))
+        left_undone = CASE WHEN t.left_undone IS NOT NULL
+            THEN ARRAY(SELECT json_array_elements_text(t.left_undone::json)) END
     FROM unnest(p_saga_nos, p_before, p_after, p_ended, p_results, p_problems, p_left_undone)
         AS t(saga_no, before, after, ended, result, problem, left_undone)
     WHERE s.saga_no = t.saga_no AND s.status = t.before;

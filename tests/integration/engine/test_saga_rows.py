@@ -23,7 +23,10 @@ def as_before(make_database: Callable[[], str]) -> str:
     url = make_database()
     migrate(url, parts=["engine"])
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("ALTER TABLE amends.sagas ALTER COLUMN input SET NOT NULL")
+        connection.execute(
+            "ALTER TABLE amends.sagas ALTER COLUMN input SET NOT NULL, ALTER COLUMN left_undone SET NOT NULL, "
+            "ALTER COLUMN left_undone SET DEFAULT '{}'"
+        )
         connection.execute(files("orchestrator.engine").joinpath("sql", "0002_indexes.sql").read_bytes())
         connection.execute("UPDATE amends.alembic_version SET version_num = 'engine_0002' WHERE version_num ~ 'engine'")
         for id, status in (("new", "queued"), ("unknown", "blocked"), ("old", "running"), ("over", "completed")):
@@ -66,9 +69,12 @@ def test_after_an_upgrade_old_rows_and_new_ones_are_read_alike(as_before: str) -
         for before, after in (("running", "compensating"), ("compensating", "failed")):
             assert move(connection, "old", before, after) == json.dumps(GIVEN)
             assert move(connection, "new", before, after) is None
+        finishes = sagas.finishes(connection, [row.saga_no for row in rows.values()])
+        assert {id: finish.left_undone for id, finish in finishes.items()} == {"new": (), "old": (), "over": ()}
     with SyncClient(Settings(database_url=as_before)) as client:  # type: ignore[arg-type]
         for id in ("new", "unknown", "old", "over"):
-            assert client.request(reading.whole_record(id)).input == GIVEN
+            record = client.request(reading.whole_record(id))
+            assert (record.input, record.left_undone) == (GIVEN, ())
 
 
 @pytest.mark.parametrize("after", ["cancelled", "terminated", "blocked"])
