@@ -37,12 +37,12 @@ INSERT: LiteralString = """
     INSERT INTO amends.sagas (
         saga_no, id, uid, type, version, shard, status, input, input_hash, parent_id, parent_key, parent_reply_to,
         traceparent)
-    SELECT t.saga_no, t.id, t.uid, t.type, t.version, t.shard, 'queued', t.input, t.input_hash, t.parent_id,
+    SELECT t.saga_no, t.id, t.uid, t.type, t.version, t.shard, t.status, t.input, t.input_hash, t.parent_id,
         t.parent_key, t.parent_reply_to, t.traceparent
     FROM unnest(
-        %s::bigint[], %s::text[], %s::uuid[], %s::text[], %s::int[], %s::int[], %s::text[], %s::bytea[], %s::text[],
-        %s::text[], %s::text[], %s::text[]
-    ) AS t(saga_no, id, uid, type, version, shard, input, input_hash, parent_id, parent_key, parent_reply_to,
+        %s::bigint[], %s::text[], %s::uuid[], %s::text[], %s::int[], %s::int[], %s::text[], %s::text[], %s::bytea[],
+        %s::text[], %s::text[], %s::text[], %s::text[]
+    ) AS t(saga_no, id, uid, type, version, shard, status, input, input_hash, parent_id, parent_key, parent_reply_to,
         traceparent)
 """
 _ENDS: LiteralString = """
@@ -106,6 +106,11 @@ class Move:
     result: str | None = None
     problem: Problem | None = None
     left_undone: tuple[str, ...] = ()
+
+    @property
+    def begins(self) -> bool:
+        """Nothing but the first turn of a saga that goes on."""
+        return self.before == "queued" and self.after == "running"
 
     def then(self, later: "Move") -> "Move":
         """Two changes in one batch are one."""
@@ -188,6 +193,7 @@ def insert_params(rows: Iterable[SagaRow]) -> tuple[list[Any], ...]:
         "type",
         "version",
         "shard",
+        "status",
         "input",
         "input_hash",
         "parent_id",

@@ -7,14 +7,34 @@ from importlib.resources import files
 import psycopg
 import pytest
 
-from orchestrator import SyncClient
+from orchestrator import Message, Saga, SyncClient, saga
 from orchestrator.client import reading
 from orchestrator.engine import journal, sagas
+from orchestrator.engine.batch import Batch
+from orchestrator.engine.turns import Start
 from orchestrator.migrations import migrate
 from orchestrator.settings import Settings
+from tests.rules.conftest import connection, engine_db
+from tests.rules.inside import Inside, committer, owner
+
+__all__ = ["connection", "engine_db"]
 
 GIVEN = {"order_id": "7"}
 INPUT = "SELECT input FROM amends.sagas WHERE id = %s"
+
+
+class Word(Message):
+    text: str
+
+
+@saga
+async def waits(s: Saga, _: int) -> str:
+    return (await s.receive(Word)).text
+
+
+@saga
+async def ends_at_once(s: Saga, n: int) -> int:
+    return n
 
 
 @pytest.fixture
@@ -97,3 +117,21 @@ def test_an_input_that_is_null_is_null_in_the_journal_too(as_before: str) -> Non
         assert move(connection, "new", "queued", "running") is None
     with SyncClient(Settings(database_url=as_before)) as client:  # type: ignore[arg-type]
         assert client.request(reading.whole_record("new")).input is None
+
+
+def test_a_row_that_is_new_with_its_first_turn_is_written_once(connection: psycopg.Connection, engine_db: str) -> None:
+    inside, batch = Inside(waits, ends_at_once, at_work_max=1), Batch()
+    work = committer(inside, owner(inside, connection), engine_db, lambda _batch: None)
+    for kind, id in ((ends_at_once, "ended"), (waits, "running!"), (waits, "queued, for there is no room")):
+        row = inside.saga_row(kind, 7, id)
+        inside.turns.start(batch, Start(row), [], inside.raw(id))
+    work._write(connection, batch)
+    # The place in the page: a change of a row is another one.
+    found = connection.execute("SELECT id, status, input, ctid::text FROM amends.sagas ORDER BY saga_no").fetchall()
+    assert found == [
+        ("ended", "completed", "7", "(0,4)"),
+        ("running!", "running", None, "(0,2)"),
+        ("queued, for there is no room", "queued", "7", "(0,3)"),
+    ]
+    saga_no = len("running!")
+    assert journal.read(connection, [saga_no])[saga_no][0][0]["input"] == 7
