@@ -6,6 +6,21 @@ ALTER TABLE amends.sagas
     ALTER COLUMN input DROP NOT NULL,
     ALTER COLUMN left_undone DROP NOT NULL, ALTER COLUMN left_undone DROP DEFAULT;  -- NULL: nothing was
 
+-- Orchestrators are at work while this is run: whoever may change the status needs this right from now on, and not only
+-- when the roles are granted anew.
+DO $$
+DECLARE who text;
+BEGIN
+    FOR who IN
+        SELECT DISTINCT acl.grantee::regrole::text
+        FROM pg_attribute a CROSS JOIN LATERAL aclexplode(a.attacl) AS acl
+        WHERE a.attrelid = 'amends.sagas'::regclass AND a.attname = 'status'
+            AND acl.privilege_type = 'UPDATE' AND acl.grantee <> 0
+    LOOP
+        EXECUTE format('GRANT UPDATE (input) ON amends.sagas TO %s', who);
+    END LOOP;
+END $$;
+
 -- As before, and the first turn, which is written with this, takes the input over. A saga that did not come so far, or
 -- farther than `running` at once, keeps it.
 CREATE OR REPLACE FUNCTION amends.move_sagas(

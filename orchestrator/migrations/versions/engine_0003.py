@@ -13,4 +13,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    raise NotImplementedError("restore a backup, or leave it: the code before does not mind")
+    raise NotImplementedError("restore a backup: the code before can't read what this one writes")

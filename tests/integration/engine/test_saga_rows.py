@@ -14,6 +14,7 @@ from orchestrator.engine.batch import Batch
 from orchestrator.engine.turns import Start
 from orchestrator.migrations import migrate
 from orchestrator.settings import Settings
+from tests import roles
 from tests.rules.conftest import connection, engine_db
 from tests.rules.inside import Inside, committer, owner
 
@@ -95,6 +96,16 @@ def test_after_an_upgrade_old_rows_and_new_ones_are_read_alike(as_before: str) -
         for id in ("new", "unknown", "old", "over"):
             record = client.request(reading.whole_record(id))
             assert (record.input, record.left_undone) == (GIVEN, ())
+
+
+def test_an_orchestrator_goes_on_before_the_roles_are_granted_anew(as_before: str) -> None:
+    roles.grant(as_before)
+    worker = roles.role_name(roles.prefix(), "worker")
+    with psycopg.connect(as_before, autocommit=True) as connection:
+        connection.execute(f"REVOKE UPDATE (input) ON amends.sagas FROM {worker}".encode())  # as the version before
+    migrate(as_before, parts=["engine"])
+    with psycopg.connect(roles.as_role(as_before, "worker"), autocommit=True) as connection:
+        assert move(connection, "new", "queued", "running") is None
 
 
 @pytest.mark.parametrize("after", ["cancelled", "terminated", "blocked"])
