@@ -1,10 +1,11 @@
 """What comes into a saga: the inbound entries of its journal. A turn feeds exactly one (rule 15).
 
 Each holds `at_us`, microseconds since the epoch in the database's time; the saga's clock is the latest one seen.
-In the journal an entry is a JSON object whose `in` names it: {"in": "replied", "at": …, "seq": 1, …}.
+In the journal an entry is a JSON object whose `in` names it: {"in": "replied", "at": …, "seq": 1, …}. What is
+usual is left out: the first attempt, the outcome "succeeded", what is null. Where it is written it means the same.
 """
 
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any, Literal
 
 from orchestrator.core.records import record
@@ -127,16 +128,39 @@ _NAMES: dict[type, str] = {
     SettleRequested: "settle_requested",
     VerbGiven: "verb",
 }
-_CLASSES: dict[str, Any] = {name: cls for cls, name in _NAMES.items()}
-_FIELDS = {cls: tuple(field.name for field in fields(cls) if field.name != "at_us") for cls in _NAMES}
+_USUAL: dict[type, dict[str, Json]] = {
+    Started: {"input": None},
+    Replied: {"attempt": 1, "outcome": "succeeded", "body": None, "problem": None},
+    StepEnded: {"attempt": 1, "outcome": "succeeded", "body": None, "problem": None},
+    UndoReplied: {"attempt": 1, "problem": None},
+    MessageArrived: {"channel": "", "body": None},
+    UndoRequested: {"attempt": 1},
+    VerbGiven: {"note": ""},
+}
+_ALWAYS = object()  # a field that nothing is usual of
+_FIELDS = {
+    cls: tuple((f.name, _USUAL.get(cls, {}).get(f.name, _ALWAYS)) for f in fields(cls) if f.name != "at_us")
+    for cls in _NAMES
+}
+# By name: the class, and what is usual of fields that the class itself has no default for.
+_CLASSES: dict[str, tuple[Any, tuple[tuple[str, Json], ...]]] = {
+    name: (
+        cls,
+        tuple(
+            (f.name, _USUAL[cls][f.name]) for f in fields(cls) if f.default is MISSING and f.name in _USUAL.get(cls, {})
+        ),
+    )
+    for cls, name in _NAMES.items()
+}
 
 
 def entry_to_json(entry: Entry) -> dict[str, Json]:
-    """Short, for the journal: defaults are left out."""
-    out: dict[str, Json] = {"in": _NAMES[type(entry)], "at": entry.at_us}
-    for name in _FIELDS[type(entry)]:
+    """Short, for the journal: what is usual is left out."""
+    cls = type(entry)
+    out: dict[str, Json] = {"in": _NAMES[cls], "at": entry.at_us}
+    for name, usual in _FIELDS[cls]:
         value = getattr(entry, name)
-        if value is not None and value != "":
+        if value != usual:
             out[name] = value.to_json() if isinstance(value, Problem) else value
     return out
 
@@ -144,12 +168,10 @@ def entry_to_json(entry: Entry) -> dict[str, Json]:
 def entry_from_json(data: dict[str, Json]) -> Entry:
     """The inverse of `entry_to_json`. Raises KeyError for what is no entry."""
     values = data.copy()
-    cls = _CLASSES[values.pop("in")]
+    cls, usual = _CLASSES[values.pop("in")]
+    for name, value in usual:
+        values.setdefault(name, value)
     if "problem" in values:
         values["problem"] = Problem.from_json(values["problem"])
-    if cls in (Started, MessageArrived):
-        values.setdefault("input" if cls is Started else "body", None)
-    if cls is MessageArrived:
-        values.setdefault("channel", "")
     entry: Entry = cls(at_us=values.pop("at"), **values)
     return entry

@@ -25,6 +25,10 @@ async def original(s: Saga, _: int) -> str:
     return await s.call(Print(order="1"))
 
 
+def returns_anything() -> Any:
+    """What it returned is fed by hand."""
+
+
 def journal() -> Driver:
     driver = Driver(original, 0)
     driver.feed(driver.reply(0))
@@ -257,3 +261,44 @@ def test_entries_and_their_json() -> None:
     for entry in entries:
         data: Json = json.loads(json.dumps(entry_to_json(entry)))
         assert entry_from_json(data) == entry
+
+
+def test_what_is_usual_is_left_out_and_a_journal_that_says_it_is_the_same() -> None:
+    @saga
+    async def works(s: Saga, _: int) -> None:
+        await s.step(returns_anything)
+        await s.call(Reserve(sku="a"))
+        await s.call(Print(order="1"))
+
+    driver = Driver(works, 0)
+    for entry in (driver.step(0, 5), driver.reply(1), driver.failed(2), driver.undone(1)):
+        driver.feed(entry)
+    short = json.loads(json.dumps(driver.rows))
+    assert [sorted(row[0].keys() & {"attempt", "outcome"}) for row in short] == [[], [], [], ["outcome"], ["outcome"]]
+    # As journals said it before.
+    long = [[{"attempt": 1, "outcome": "succeeded", "body": None, **row[0]}, *row[1:]] for row in short[1:4]]
+    long = [short[0], *long, [{"attempt": 1, **short[4][0]}, *short[4][1:]]]
+    assert [entry_from_json(row[0]) for row in long] == [entry_from_json(row[0]) for row in short]
+    for rows in (short, long):
+        assert replay(works, driver.identity, rows).status == driver.end.status == "failed"
+
+
+class Noted(Message, name="ReplayNoted"):
+    note: Any
+
+
+@pytest.mark.parametrize("value", ["", None, 0, False, [], {}, [None], "0"])
+def test_what_is_empty_or_none_is_read_as_it_was(value: Json) -> None:
+    @saga
+    async def keeps(s: Saga, given: Any) -> Any:
+        return [given, await s.step(returns_anything), (await s.receive(Noted)).note]
+
+    driver = Driver(keeps, value)
+    fed = [driver.step(0, value), driver.message(Noted(note=value), id="1")]
+    for entry in fed:
+        driver.feed(entry)
+    rows = json.loads(json.dumps(driver.rows))
+    assert [entry_from_json(row[0]) for row in rows[1:]] == fed
+    assert driver.end.result == [value, value, value]
+    again = replay(keeps, driver.identity, rows)
+    assert again.status == "completed"
