@@ -14,6 +14,7 @@ import sys
 from asyncio import events, futures
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextvars import Context, copy_context
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 from zlib import crc32
 
@@ -55,6 +56,7 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
         "replaying",
         "start_us",
         "tasks",
+        "thread",
         "timer_noted",
         "timers",
     )
@@ -65,6 +67,7 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
         self.replaying = False  # the past is repeated: it was said already
         self.start_us = 0
         self.now_us = 0
+        self.thread: int | None = None  # that is in the saga: asking asyncio for the running loop costs a system call
         self.evicted = False
         self._refusals = Refusals()
         self.broken: Exception | None = None  # what blocks this saga, even if its code caught it
@@ -214,6 +217,7 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
         """Be the running loop of this thread. Returns what `leave` puts back."""
         outer = events._get_running_loop(), sys.get_asyncgen_hooks()
         events._set_running_loop(self)
+        self.thread = get_ident()
         firstiter, finalizer = outer[1]
         if firstiter is not _note_generator or finalizer is not None:
             sys.set_asyncgen_hooks(firstiter=_note_generator, finalizer=None)
@@ -221,6 +225,7 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
 
     def leave(self, outer: Outer) -> None:
         loop, hooks = outer
+        self.thread = None
         if loop is not None:
             # Without a loop around us ours stay: to set them is an audit event, and a turn has better things to do.
             sys.set_asyncgen_hooks(*hooks)

@@ -4,11 +4,12 @@ The parts of the core (calls, steps, mailbox, undo, ending) work on it; none of 
 an operation. It is rebuilt by replaying, never stored.
 """
 
-from asyncio import Future, events
+from asyncio import Future
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from random import Random
+from threading import get_ident
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -136,7 +137,7 @@ class SagaState:
         """The number of the next operation, in the order of creation. Raises Blocked at the limit of a turn."""
         if self.loop.evicted:
             raise Evicted
-        if events._get_running_loop() is not self.loop:
+        if self.loop.thread != get_ident():
             raise Misuse(f"{author_line()}: the handle of a saga was used outside of its saga (in a step, a thread)")
         self._opened_in_turn += 1
         if self._opened_in_turn > limits.TURN_OPERATIONS_MAX:
