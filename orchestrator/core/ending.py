@@ -100,8 +100,7 @@ class Ending:
 
     def _refuse_forgotten_awaits(self) -> None:
         for unbegun in self.st.unbegun.values():
-            coroutine = unbegun.coroutine
-            if coroutine is not None and coroutine.cr_frame is not None:  # type: ignore[attr-defined]  # a real coroutine
+            if unbegun.coroutine.cr_frame is not None:  # type: ignore[attr-defined]  # a real coroutine
                 raise self.st.loop.misuse(f"{file_and_line(unbegun.site)}: {unbegun.what} was never awaited")
 
     async def _compensate(self, problem: Problem) -> None:
@@ -125,8 +124,7 @@ class Ending:
             problem = _as_end_of_a_saga(problem, st.identity.id, status, left)
         st.decide(Finish(status=status, result=result, problem=problem, left_undone=left))
         for unbegun in st.unbegun.values():
-            if unbegun.coroutine is not None:
-                unbegun.coroutine.close()
+            unbegun.coroutine.close()
         st.unbegun.clear()
         self._answer(left)
 

@@ -19,7 +19,7 @@ from orchestrator.core.decisions import Publish, SendMessage, SetValue, StartSag
 from orchestrator.core.mailbox import Mailbox, Receive
 from orchestrator.core.operations import Operation
 from orchestrator.core.saga_type import SagaType
-from orchestrator.core.state import SagaState, Unbegun, file_and_line, site_of
+from orchestrator.core.state import SagaState, Site, Unbegun, file_and_line, site_of
 from orchestrator.core.steps import Step
 from orchestrator.core.tasks import PLACE
 from orchestrator.core.undo import Place, undo_place
@@ -254,17 +254,21 @@ class Saga:
         return self._st.next_seq()
 
     def _operation(self, what: str, make: Callable[..., Operation], *args: Any) -> Coroutine[Any, Any, Any]:
-        if self._st.loop.evicted:
-            return self._st.loop.refused_operation()
-        unbegun = Unbegun(what, site_of(sys._getframe(2)))
-        self._st.unbegun[id(unbegun)] = unbegun
-        unbegun.coroutine = _operation(self._st, unbegun, make, args)
-        return unbegun.coroutine
+        st = self._st
+        if st.loop.evicted:
+            return st.loop.refused_operation()
+        site = site_of(sys._getframe(2))
+        st.made += 1
+        coroutine = _operation(st, st.made, site, make, args)
+        st.unbegun[st.made] = Unbegun(what, site, coroutine)
+        return coroutine
 
 
-async def _operation(st: SagaState, unbegun: Unbegun, make: Callable[..., Operation], args: tuple[Any, ...]) -> Any:
-    st.unbegun.pop(id(unbegun), None)
-    st.site = unbegun.site
+async def _operation(
+    st: SagaState, number: int, site: Site, make: Callable[..., Operation], args: tuple[Any, ...]
+) -> Any:
+    st.unbegun.pop(number, None)
+    st.site = site
     operation = make(st, *args)
     try:
         return await operation.future

@@ -63,7 +63,7 @@ class Unbegun:
 
     what: str
     site: Site
-    coroutine: Coroutine[Any, Any, Any] | None = None
+    coroutine: Coroutine[Any, Any, Any]
 
 
 class SagaState:
@@ -81,6 +81,7 @@ class SagaState:
         "left_at_the_end",
         "left_seqs",
         "loop",
+        "made",
         "operations",
         "pivot_seq",
         "root",
@@ -104,7 +105,8 @@ class SagaState:
         self.operations: dict[int, Operation] = {}
         self.steps: dict[int, Any] = {}
         self.stuck: list[Stuck] = []
-        self.unbegun: dict[int, Unbegun] = {}
+        self.made = 0  # operations, whether they were awaited or not
+        self.unbegun: dict[int, Unbegun] = {}  # by their number among these
         self.services: dict[str, list[int]] = {}
         self.left: list[str] = []  # what a person gave up taking back, for people; left_seqs names the operations
         self.left_seqs: frozenset[int] = frozenset()

@@ -151,8 +151,7 @@ class LiveSaga:
         loop = self._st.loop
         loop.evict()
         for unbegun in self._st.unbegun.values():
-            if unbegun.coroutine is not None:
-                unbegun.coroutine.close()
+            unbegun.coroutine.close()
         self._mailbox.receivers.clear()
         self._st.forget()
 
