@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.app import App
-    from orchestrator.client import Client, Description, Started, SyncClient
+    from orchestrator.client import Client, Description, Page, Started, SyncClient
     from orchestrator.contracts import Command, Event, Message
     from orchestrator.core.saga import Saga, Scope
     from orchestrator.core.saga_type import SagaType, saga
@@ -45,7 +45,7 @@ _ERRORS = (
 )
 _HOMES: dict[str, str] = {
     "App": "orchestrator.app",
-    **dict.fromkeys(("Client", "Description", "Started", "SyncClient"), "orchestrator.client"),
+    **dict.fromkeys(("Client", "Description", "Page", "Started", "SyncClient"), "orchestrator.client"),
     **dict.fromkeys(("Command", "Event", "Message"), "orchestrator.contracts"),
     **dict.fromkeys(("Saga", "Scope"), "orchestrator.core.saga"),
     **dict.fromkeys(("SagaType", "saga"), "orchestrator.core.saga_type"),
@@ -71,6 +71,7 @@ __all__ = [
     "Misuse",
     "OperationError",
     "OperationFailed",
+    "Page",
     "Participant",
     "PayloadError",
     "RequestError",

@@ -62,6 +62,11 @@ LOCAL_TRANSIENT_ATTEMPTS_MAX = 5
 INBOX_HORIZON_S = 30 * 86_400  # rows of settled operations are purged after this at the latest
 COMMAND_EXPIRES_S = 86_400.0  # a command that no participant began within a day is not begun any more
 
+# Lists of sagas, a page of one request.
+LISTED_DEFAULT = 50
+LISTED_MAX = 1_000  # sagas a page: some 300 KB of JSON
+LISTED_LOOKED_AT_MAX = 10_000  # sagas, for a page that a filter leaves nearly empty: some milliseconds of Postgres
+
 # Admission (rule 14), a shard.
 SAGAS_AT_WORK_MAX = 100_000  # what the setting is if nobody says: each costs its owner some 300 bytes even when evicted
 ADMITTED_AT_ONCE_MAX = 200  # queued sagas that begin in one batch: replies must not wait behind them
@@ -96,6 +101,7 @@ SPAN_TAKEOVERS_MAX = 1_000  # of a shard: the latest
 SPAN_BATCHES_WAITING_MAX = 200_000  # a shard: what a dead collector may cost in disk, some 50 MB
 
 assert SCHEMA_IDS_UNKNOWN_MAX > INBOUND_QUEUE_MAX, "what was read as unknown would be forgotten before it is decoded"
+assert LISTED_DEFAULT <= LISTED_MAX < LISTED_LOOKED_AT_MAX, "a page could not be filled"
 assert HEARTBEAT_S * 3 <= LEASE_S, "two lost heartbeats must not cost the lease"
 assert RESEND_FIRST_S > OUTBOX_HEALTHY_S, "commands would be copied because the relay is slow"
 assert COMMAND_EXPIRES_S < INBOX_HORIZON_S, "a participant could have forgotten what is sent to it again"

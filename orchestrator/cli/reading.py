@@ -1,11 +1,12 @@
 """Look at sagas: ls, show, watch, trace, stuck."""
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, get_args
 
 import typer
 
+from orchestrator import limits
 from orchestrator.cli import exits, output
 from orchestrator.cli.context import CONTEXT, AsJson, SagaId, wants_json
 
@@ -24,29 +25,62 @@ def add_to(app: typer.Typer) -> None:
 
 
 def ls(
-    status: Annotated[str | None, typer.Option("--status", help="Only sagas of this status.")] = None,
+    statuses: Annotated[
+        list[str] | None, typer.Option("--status", help="Only sagas of this status; again for each.")
+    ] = None,
     type_: Annotated[str | None, typer.Option("--type", help="Only sagas of this type.")] = None,
+    contains: Annotated[str, typer.Option("--contains", metavar="TEXT", help="Only sagas with this in their id.")] = "",
+    older_than: Annotated[
+        str | None,
+        typer.Option("--older-than", metavar="AGE", help="Only sagas that began so long ago: 90s, 30m, 2h, 7d."),
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=ROWS_MAX, help="How many at most.")] = ROWS_DEFAULT,
+    cursor: Annotated[str | None, typer.Option("--cursor", help="Go on where the list before ended.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List sagas, the newest first.
 
-    Example: amends ls --status running --type checkout
-    """
-    from orchestrator.client import reading
-    from orchestrator.client.answers import Status, as_status
+    If there are more, it says with which cursor to go on; as JSON, that is `next_cursor`.
 
-    if status is not None and status not in get_args(Status):
-        raise typer.BadParameter(f"{status!r} is none of {', '.join(get_args(Status))}", param_hint="--status")
+    Example: amends ls --status running --type checkout --older-than 2h
+    """
+    from orchestrator.client.answers import Page, Status
+
+    if unknown := [one for one in statuses or () if one not in get_args(Status)]:
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(get_args(Status))}", param_hint="--status")
+    filters: dict[str, Any] = {
+        "status": statuses or None,
+        "type": type_,
+        "contains": contains,
+        "older_than": None if older_than is None else _age(older_than),
+    }
+    found, more = Page((), cursor), True
     with CONTEXT.client() as client:
-        rows = client.request(reading.sagas(status=as_status(status) if status else None, type=type_, rows_max=limit))
+        # A filter that matches little leaves pages short: go on until there is what was asked for, or nothing more.
+        while more:
+            rows_max = min(limit - len(found.sagas), limits.LISTED_MAX)
+            page = client.list(cursor=found.next_cursor, rows_max=rows_max, **filters)
+            found = Page(found.sagas + page.sagas, page.next_cursor)
+            more = page.next_cursor is not None and len(found.sagas) < limit
     if wants_json(as_json):
-        output.print_json(rows)
+        output.print_json(found)
         return
-    if not rows:
-        output.say("no sagas; start one: amends start TYPE --json '{…}'")
+    if not found.sagas:
+        output.say("no such saga" if any(filters.values()) else "no sagas; start one: amends start TYPE --json '{…}'")
         return
-    _print_sagas(rows)
+    _print_sagas(found.sagas)
+    if found.next_cursor is not None:
+        output.say(f"there are more: say the same with --cursor {found.next_cursor}")
+
+
+def _age(text: str) -> timedelta:
+    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+    if text[-1:] not in units or not text[:-1].isdecimal():
+        raise typer.BadParameter(f"{text!r} is none of 90s, 30m, 2h, 7d", param_hint="--older-than")
+    try:
+        return timedelta(**{units[text[-1]]: int(text[:-1])})
+    except OverflowError:
+        raise typer.BadParameter(f"{text!r} is longer than anything lasts", param_hint="--older-than") from None
 
 
 def stuck(as_json: AsJson = False) -> None:

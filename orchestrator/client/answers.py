@@ -50,6 +50,17 @@ class SagaRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the sagas that a list has, the newest first. `next_cursor` None: there are no more.
+
+    It may have fewer rows than were asked for, or none, and still a cursor: then enough was looked at for one request.
+    """
+
+    sagas: tuple[SagaRow, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class JournalRow:
     """One turn: what came in, then what was decided. `wake_us`: when it wants to be woken, if nothing comes."""
 

@@ -2,14 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import psycopg
 
-from orchestrator.client import reading, requests
-from orchestrator.client.answers import Description, Started
+from orchestrator import limits
+from orchestrator.client import listing, reading, requests
+from orchestrator.client.answers import Description, Page, Started, Status
 from orchestrator.client.hearing import Hearing
 from orchestrator.client.known import Known
 from orchestrator.client.pools import Finished, explained, opened_async_pool, run_async, run_joined_async
@@ -103,6 +104,25 @@ class Client:
     async def describe(self, id: str, /) -> Description:
         """The saga as it is now, from its row and its journal."""
         return await self.request(reading.describe(id))
+
+    async def list(
+        self,
+        *,
+        status: Status | Collection[Status] | None = None,
+        type: str | None = None,
+        contains: str = "",
+        older_than: Duration | None = None,
+        cursor: str | None = None,
+        rows_max: int = limits.LISTED_DEFAULT,
+    ) -> Page:
+        """A page of the sagas, the newest first: of a status or several, of a type, with a text in the id, begun so
+        long ago by the database's clock. `cursor` is the `next_cursor` of the page before; RequestError if it is none.
+        """
+        return await self.request(
+            listing.page(
+                status=status, type=type, contains=contains, older_than=older_than, cursor=cursor, rows_max=rows_max
+            )
+        )
 
     async def cancel(self, id: str, /) -> None:
         """Raises CancelledError at the saga's await; its undos run."""

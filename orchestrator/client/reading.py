@@ -12,7 +12,6 @@ from orchestrator.client.answers import (
     JournalRow,
     Record,
     SagaRow,
-    Status,
     Takeover,
     VerbRow,
     as_status,
@@ -24,13 +23,6 @@ from orchestrator.story import read_story, waiting_for
 
 CHILD_DEPTH_MAX = 5
 CHILDREN_MAX = 100
-
-
-def sagas(*, status: Status | None = None, type: str | None = None, rows_max: int = 50) -> Steps[list[SagaRow]]:
-    """The newest sagas first."""
-    params = {"status": status, "type": type, "before": None, "rows_max": rows_max}
-    rows = yield Query(statements.SELECT_SAGAS, params)
-    return [saga_row(row) for row in rows]
 
 
 def parked(rows_max: int = 100) -> Steps[list[SagaRow]]:
@@ -120,7 +112,7 @@ def journal_from(saga_id: str, from_pos: int) -> Steps[tuple[SagaRow, list[Journ
 
 
 def saga_row(row: Sequence[Any]) -> SagaRow:
-    """The first nine columns of SELECT_SAGA and SELECT_SAGAS."""
+    """The first nine columns of SELECT_SAGA, and those of a page."""
     _, id, type, version, status, shard, started_at, ended_at, problem = row[:9]
     return SagaRow(id, type, version, as_status(status), shard, started_at, ended_at, error_text(_loads(problem)))
 

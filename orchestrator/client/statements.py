@@ -55,15 +55,63 @@ SELECT_SAGA: LiteralString = """
     WHERE id = CAST(%(id)s AS text)
 """
 
-SELECT_SAGAS: LiteralString = """
-    SELECT saga_no, id, type, version, status, shard, started_at, ended_at, problem
-    FROM amends.sagas
-    WHERE (CAST(%(status)s AS text) IS NULL OR status = CAST(%(status)s AS text))
-        AND (CAST(%(type)s AS text) IS NULL OR type = CAST(%(type)s AS text))
-        AND (CAST(%(before)s AS bigint) IS NULL OR saga_no < CAST(%(before)s AS bigint))
-    ORDER BY saga_no DESC
-    LIMIT CAST(%(rows_max)s AS int)
+# A page of the list, in one statement and so of one moment: `next_no` is the first saga that was not looked at.
+# Each source looks at `looked_at_max` sagas at most, the newest first from `upto` on, and the page takes what fits of
+# them. Postgres reads no further than the page needs.
+_PAGE_HEAD: LiteralString = "SELECT ended.next_no, page.* FROM (SELECT (SELECT saga_no"
+_PAGE_FOUND: LiteralString = """
+    OFFSET CAST(%(looked_at_max)s AS int) LIMIT 1) AS next_no) AS ended
+    LEFT JOIN LATERAL (
+        SELECT saga_no, id, type, version, status, shard, started_at, ended_at, problem
+        FROM (SELECT saga_no, id, type, version, status, shard, started_at, ended_at, problem
 """
+_PAGE_FILTERED: LiteralString = """
+            LIMIT CAST(%(looked_at_max)s AS int)) AS looked_at
+        WHERE (CAST(%(statuses)s AS text[]) IS NULL OR status = ANY (CAST(%(statuses)s AS text[])))
+            AND (CAST(%(type)s AS text) IS NULL OR type = CAST(%(type)s AS text))
+            AND strpos(id, CAST(%(contains)s AS text)) > 0
+            AND (CAST(%(older_than_s)s AS float8) IS NULL
+                OR started_at <= clock_timestamp() - make_interval(secs => CAST(%(older_than_s)s AS float8)))
+        ORDER BY saga_no DESC
+        LIMIT CAST(%(rows_max)s AS int)
+    ) AS page ON true
+    ORDER BY page.saga_no DESC
+"""
+_OF_ALL: LiteralString = """
+            FROM amends.sagas
+            WHERE saga_no <= CAST(%(upto)s AS bigint)
+            ORDER BY saga_no DESC
+"""
+# The index sagas_parked has exactly these: those that wait for a person.
+_OF_PARKED: LiteralString = """
+            FROM amends.sagas
+            WHERE parked_at IS NOT NULL AND saga_no <= CAST(%(upto)s AS bigint)
+            ORDER BY saga_no DESC
+"""
+# The index sagas_open has them by shard: the look begins at the newest that has not ended, however many have since.
+# BETWEEN, for with `=` the planner may walk the primary key instead, past all that have ended.
+_OF_OPEN: LiteralString = """
+            FROM amends.sagas
+            WHERE saga_no <= (
+                SELECT max(newest.saga_no)
+                FROM amends.installation i
+                CROSS JOIN LATERAL generate_series(0, i.shards - 1) AS n(shard)
+                CROSS JOIN LATERAL (
+                    SELECT saga_no
+                    FROM amends.sagas
+                    WHERE shard BETWEEN n.shard AND n.shard AND ended_at IS NULL
+                        AND saga_no <= CAST(%(upto)s AS bigint)
+                    ORDER BY shard DESC, saga_no DESC
+                    LIMIT 1
+                ) AS newest)
+            ORDER BY saga_no DESC
+"""
+
+SELECT_PAGE: LiteralString = _PAGE_HEAD + _OF_ALL + _PAGE_FOUND + _OF_ALL + _PAGE_FILTERED
+
+SELECT_PAGE_OF_PARKED: LiteralString = _PAGE_HEAD + _OF_PARKED + _PAGE_FOUND + _OF_PARKED + _PAGE_FILTERED
+
+SELECT_PAGE_OF_OPEN: LiteralString = _PAGE_HEAD + _OF_OPEN + _PAGE_FOUND + _OF_OPEN + _PAGE_FILTERED
 
 # The index sagas_parked has exactly these: those that wait for a person.
 SELECT_PARKED: LiteralString = """

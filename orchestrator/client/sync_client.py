@@ -3,14 +3,15 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import psycopg
 
-from orchestrator.client import reading, requests
-from orchestrator.client.answers import Description, Started
+from orchestrator import limits
+from orchestrator.client import listing, reading, requests
+from orchestrator.client.answers import Description, Page, Started, Status
 from orchestrator.client.hearing import Hearing
 from orchestrator.client.known import Known
 from orchestrator.client.pools import Finished, explained, opened_sync_pool, run_joined_sync, run_sync
@@ -97,6 +98,25 @@ class SyncClient:
     def describe(self, id: str, /) -> Description:
         """The saga as it is now, from its row and its journal."""
         return self.request(reading.describe(id))
+
+    def list(
+        self,
+        *,
+        status: Status | Collection[Status] | None = None,
+        type: str | None = None,
+        contains: str = "",
+        older_than: Duration | None = None,
+        cursor: str | None = None,
+        rows_max: int = limits.LISTED_DEFAULT,
+    ) -> Page:
+        """A page of the sagas, the newest first: of a status or several, of a type, with a text in the id, begun so
+        long ago by the database's clock. `cursor` is the `next_cursor` of the page before; RequestError if it is none.
+        """
+        return self.request(
+            listing.page(
+                status=status, type=type, contains=contains, older_than=older_than, cursor=cursor, rows_max=rows_max
+            )
+        )
 
     def cancel(self, id: str, /) -> None:
         """Raises CancelledError at the saga's await; its undos run."""

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from orchestrator import limits
 from orchestrator.cli import exits, verbs
 from orchestrator.cli.context import CONTEXT
 from orchestrator.cli.main import main
@@ -117,14 +118,47 @@ def test_ls_filters(amends: Amends, database_url: str) -> None:
     for name in ("a", "b", "c"):
         amends("start", "checkout" if name != "c" else "dispatch", "--id", name)
     ended(database_url, "b", "completed")
-    assert [row["id"] for row in json.loads(amends("ls", "--json")[1])] == ["c", "b", "a"]
-    assert [row["id"] for row in json.loads(amends("ls", "--status", "completed", "--json")[1])] == ["b"]
-    assert [row["id"] for row in json.loads(amends("ls", "--type", "dispatch", "--json")[1])] == ["c"]
-    assert len(json.loads(amends("ls", "--limit", "1", "--json")[1])) == 1
+    assert listed(amends) == ["c", "b", "a"]
+    assert listed(amends, "--status", "completed") == ["b"]
+    assert listed(amends, "--status", "completed", "--status", "queued", "--type", "checkout") == ["b", "a"]
+    assert listed(amends, "--type", "dispatch") == ["c"]
+    assert listed(amends, "--contains", "b") == ["b"]
+    assert listed(amends, "--older-than", "2h") == []
+    ask_to(database_url, "UPDATE amends.sagas SET started_at = now() - interval '3 hours' WHERE id = 'a'")
+    assert listed(amends, "--older-than", "2h") == ["a"]
     lines = amends("ls")[1].splitlines()
     assert lines[0].split() == ["id", "type", "status", "started", "ended", "error"]
     assert len(lines) == 4
+    assert "no such saga" in amends("ls", "--contains", "x")[2]
     assert amends("ls", "--status", "happy")[0] == exits.USAGE
+    assert amends("ls", "--older-than", "2 weeks")[0] == exits.USAGE
+
+
+def test_ls_goes_on_where_it_ended(amends: Amends) -> None:
+    for name in ("a", "b", "c"):
+        amends("start", "checkout", "--id", name)
+    first = json.loads(amends("ls", "--limit", "2", "--json")[1])
+    assert [row["id"] for row in first["sagas"]] == ["c", "b"]
+    assert f"--cursor {first['next_cursor']}" in amends("ls", "--limit", "2")[2]
+    assert listed(amends, "--cursor", first["next_cursor"]) == ["a"]
+    code, _, said = amends("ls", "--cursor", first["next_cursor"], "--type", "checkout")
+    assert (code, "belongs to a list with other filters" in said) == (exits.REFUSED, True)
+
+
+def test_ls_looks_on_for_what_is_rare(amends: Amends, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LISTED_LOOKED_AT_MAX", 2)
+    for name in ("rare", "b", "c", "d", "e", "f"):
+        amends("start", "checkout", "--id", name)
+    assert listed(amends, "--contains", "rare", "--limit", "1") == ["rare"]
+
+
+def listed(amends: Amends, *options: str) -> list[str]:
+    return [row["id"] for row in json.loads(amends("ls", *options, "--json")[1])["sagas"]]
+
+
+def ask_to(url: str, sql: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.encode())
 
 
 def test_show_tells_the_whole(amends: Amends, database_url: str) -> None:

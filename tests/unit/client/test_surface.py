@@ -16,6 +16,7 @@ PROMISED = [
     "send",
     "get",
     "describe",
+    "list",
     "cancel",
     "terminate",
     "retry",
