@@ -16,7 +16,7 @@ PHASES = "SELECT phase, at FROM phases WHERE at BETWEEN ? AND ? ORDER BY at"
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """One run in the gateway's book. `requests` counts lookups too.
+    """One run in the gateway's book. `requests` counts lookups too, `worst_second_down` those of one second.
 
     `per_second`: second -> requests in it; second 0 begins when the gateway went down, or with the first request.
     `down_s`: None if it was not down; if it was never `well_again`, until the last request.
@@ -28,13 +28,14 @@ class Sums:
     cents: int
     orders_charged: int
     requests_while_down: int
+    worst_second_down: int
     down_s: float | None
     well_again: bool
     per_second: Mapping[int, int]
 
     @property
     def worst_second(self) -> int:
-        """The most requests in one second."""
+        """The most requests in one second, down or not."""
         return max(self.per_second.values(), default=0)
 
     @property
@@ -58,13 +59,15 @@ def read(book: Path, run: Run) -> Sums:
     well_at = next((at for phase, at in phases if phase == "normal" and down_at is not None and at > down_at), None)
     up_at = well_at if well_at is not None else max(times, default=0.0)
     began_at = down_at if down_at is not None else min(times, default=0.0)
+    down = Counter(floor(at - began_at) for at, phase, _ in attempts if phase == "down")
     return Sums(
         requests=len(attempts),
         answers_lost=sum(answer == "lost" for _, _, answer in attempts),
         charges=len(charges),
         cents=sum(cents for _, cents in charges),
         orders_charged=len({order_id for order_id, _ in charges}),
-        requests_while_down=sum(phase == "down" for _, phase, _ in attempts),
+        requests_while_down=down.total(),
+        worst_second_down=max(down.values(), default=0),
         down_s=None if down_at is None else up_at - down_at,
         well_again=well_at is not None,
         per_second=Counter(floor(at - began_at) for at in times),

@@ -80,7 +80,7 @@ def draw(storm: Sums, trickle: Sums) -> str:
 
 def worst(preposition: str, sums: Sums) -> str:
     """One run in words."""
-    return f"{preposition} a breaker {sums.worst_second} in the worst second, {sums.requests} in all"
+    return f"{preposition} a breaker {sums.worst_second_down} in the worst second of the outage, {sums.requests} in all"
 
 
 def steps(per_second: Mapping[int, int], scale: Scale) -> str:

@@ -17,7 +17,7 @@ TITLES: dict[Story, str] = {
     "lost answer": "A customer pays RM 45.00. The gateway charges, its answer is lost, the call is tried again.",
     "outage": "The gateway is slow, then restarts; each request that it turns away makes that take longer.",
 }
-HEADINGS = ("protections", "requests", "charges", "money taken", "worst second", "while down", "down for", "completed")
+HEADINGS = ("protections", "requests", "charges", "money taken", "down for", "while down", "worst second", "completed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def as_json(row: Row) -> dict[str, Any]:
         "charges": sums.charges,
         "money_taken_cents": sums.cents,
         "money_owed_cents": row.owed_cents,
-        "requests_in_the_worst_second": sums.worst_second,
+        "requests_in_the_worst_second_while_down": sums.worst_second_down,
         "requests_while_down": sums.requests_while_down,
         "down_s": sums.down_s,
         "well_again": sums.well_again,
@@ -146,17 +146,18 @@ def table(report: Report) -> str:
 
 def cells_of(row: Row) -> tuple[str, ...]:
     """In the order of HEADINGS."""
-    sums, outage = row.sums, row.run.story == "outage"
+    sums = row.sums
     while_down = "-" if sums.down_per_s is None else f"{sums.down_per_s:,.1f}/s"
+    worst = "-" if sums.down_s is None else f"{sums.worst_second_down:,}/s"
     down_for = "-" if sums.down_s is None else f"{sums.down_s:.1f} s" if sums.well_again else "to the end"
     return (
         row.run.protections,
         f"{sums.requests:,}",
         f"{sums.charges:,}",
         ringgit(sums.cents),
-        f"{sums.worst_second:,}/s" if outage else "-",
-        while_down,
         down_for,
+        while_down,
+        worst,
         f"{row.completed} of {row.orders}",
     )
 

@@ -27,7 +27,7 @@ class Run:
 NO_KEY = Run("no-key", "without_protection", "nothing", "lost answer")
 KEY = Run("key", "with_key", "idempotency key", "lost answer")
 LOOKUP = Run("lookup", "with_lookup", "no key, but a lookup", "lost answer")
-STORM = Run("storm", "with_key", "key", "outage")
+STORM = Run("storm", "with_key", "key, no breaker", "outage")
 TRICKLE = Run("trickle", "with_key_and_breaker", "key and breaker", "outage")
 RUNS = (NO_KEY, KEY, LOOKUP, STORM, TRICKLE)
 

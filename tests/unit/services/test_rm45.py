@@ -23,6 +23,7 @@ PAID = Sums(
     cents=4500,
     orders_charged=1,
     requests_while_down=0,
+    worst_second_down=0,
     down_s=None,
     well_again=False,
     per_second={0: 1, 1: 1},
@@ -35,11 +36,12 @@ STORMY = Sums(
     cents=100_000,
     orders_charged=10,
     requests_while_down=600,
+    worst_second_down=75,
     down_s=12.0,
     well_again=True,
     per_second={-1: 4, 0: 60, 2: 75},
 )
-CALM = replace(STORMY, requests=30, requests_while_down=6, down_s=6.0, per_second={0: 4, 3: 1})
+CALM = replace(STORMY, requests=30, requests_while_down=6, worst_second_down=4, down_s=6.0, per_second={0: 4, 3: 1})
 
 
 def row(run: Run, sums: Sums) -> Row:
@@ -113,7 +115,7 @@ def test_a_run_in_which_most_charges_were_over_before_the_outage_shows_nothing()
 
 
 def test_the_sums_are_the_books(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two requests before the gateway is down, three while it is, one after, and those of another run beside them."""
+    """Two requests before the gateway is down, three while it is, three after, and those of another run beside them."""
     book = Book(tmp_path / "book")
 
     def asked(at_s: float, order: str, phase: str, answer: str) -> None:
@@ -128,7 +130,8 @@ def test_the_sums_are_the_books(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     asked(0.0, "storm-001", "down", "hung up")
     asked(0.2, "storm-002", "down", "turned away")
     asked(1.0, "storm-001", "down", "hung up")
-    asked(3.0, "storm-001", "normal", "sent")
+    for at_s in (3.0, 3.1, 3.2):
+        asked(at_s, "storm-001", "normal", "sent")
     book.charge("a", "storm-001", "card", 4500)
     book.charge("b", "storm-001", "card", 4500)
     book.charge("c", "storm-002", "card", 100)
@@ -136,17 +139,18 @@ def test_the_sums_are_the_books(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     book.close()
     sums = ledger.read(tmp_path / "book", STORM)
     assert sums == Sums(
-        requests=6,
+        requests=8,
         answers_lost=1,
         charges=3,
         cents=9100,
         orders_charged=2,
         requests_while_down=3,
+        worst_second_down=2,
         down_s=2.5,
         well_again=True,
-        per_second={-2: 1, -1: 1, 0: 2, 1: 1, 3: 1},
+        per_second={-2: 1, -1: 1, 0: 2, 1: 1, 3: 3},
     )
-    assert (sums.worst_second, sums.down_per_s) == (2, 1.2)
+    assert (sums.worst_second, sums.down_per_s) == (3, 1.2)
 
 
 def test_a_book_without_the_run_has_sums_of_nothing(tmp_path: Path) -> None:
@@ -201,7 +205,7 @@ def test_the_plot_has_a_step_for_each_second_of_both_runs() -> None:
 
 def test_the_plot_says_in_words_what_it_shows() -> None:
     text = plot.draw(STORMY, CALM)
-    assert "75 in the worst second, 700 in all" in text
+    assert "75 in the worst second of the outage, 700 in all" in text
     assert "well again after 12.0 s" in text
     assert "well again after 12.0 s" not in plot.draw(replace(STORMY, well_again=False), CALM)
     assert "prefers-color-scheme: dark" in text
