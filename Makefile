@@ -61,7 +61,7 @@ bench:
 
 lock:
 	uv pip compile pyproject.toml --extra local --group demo $(LOCK_OPTIONS) -o requirements.lock
-	uv pip compile pyproject.toml --extra local --extra otlp --extra registry --group dev $(LOCK_OPTIONS) -c requirements.lock \
+	uv pip compile pyproject.toml --extra local --extra api --extra otlp --extra registry --group dev $(LOCK_OPTIONS) -c requirements.lock \
 	    -o requirements-dev.lock
 
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         OperationFailed,
         PayloadError,
         RequestError,
+        SagaEnded,
         SagaFailed,
         SagaIdTaken,
         SagaNotFound,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 _ERRORS = (
     "AmendsError DefinitionError DependencyError Failure Misuse OperationError OperationFailed PayloadError "
-    "RequestError SagaFailed SagaIdTaken SagaNotFound TimedOut Transient UnknownFailure"
+    "RequestError SagaEnded SagaFailed SagaIdTaken SagaNotFound TimedOut Transient UnknownFailure"
 )
 _HOMES: dict[str, str] = {
     "App": "orchestrator.app",
@@ -77,6 +78,7 @@ __all__ = [
     "RequestError",
     "Retry",
     "Saga",
+    "SagaEnded",
     "SagaFailed",
     "SagaIdTaken",
     "SagaNotFound",

@@ -10,6 +10,8 @@ AmendsError
 ├── Transient                 raise it in a step or a handler: no effect, try again (later)
 ├── RequestError              the client asked for something that can't be
 │   ├── SagaNotFound
+│   ├── SagaEnded             a verb for a saga that is over
+│   ├── VerbNotFound
 │   └── SagaIdTaken           this id belongs to a saga with another type or input
 ├── Misuse                    saga code broke a rule (I/O, a forgotten await, a pivot too early): names file and line;
 │                             the saga is quarantined, nothing was emitted: deploy the fix, unblock
@@ -275,6 +277,14 @@ class RequestError(AmendsError):
 
 class SagaNotFound(RequestError):
     """No saga has this id (yet)."""
+
+
+class SagaEnded(RequestError):
+    """The saga is over: there is nothing to cancel, to retry, to skip."""
+
+
+class VerbNotFound(RequestError):
+    """No verb was given that has this number."""
 
 
 class SagaIdTaken(RequestError):

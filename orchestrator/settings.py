@@ -120,6 +120,21 @@ class Settings(BaseSettings):
         description="The address it listens on for that. There is no password: 0.0.0.0 shows the figures to everybody "
         "who can reach the port.",
     )
+    api_tokens: str = Field(
+        default="",
+        description="Who may use the HTTP API: NAME:ROLE:SHA256 of each token, separated by blanks or commas, as "
+        "`amends api token` prints them. ROLE is read or operate. Empty: only requests from this machine are answered.",
+    )
+    api_origins: str = Field(
+        default="",
+        description="Origins whose pages may change something through the HTTP API, besides its own: "
+        "https://ops.example, several separated by blanks or commas.",
+    )
+    api_service_databases: SecretStr | None = Field(
+        default=None,
+        description="Databases of services whose breakers the HTTP API shows: NAME=URL, separated by blanks. The login "
+        "needs the role console there.",
+    )
     otel_exporter_otlp_endpoint: str | None = Field(
         default=None,
         validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -132,7 +147,7 @@ class Settings(BaseSettings):
         """SQLAlchemy's `postgresql+psycopg://` names a driver; libpq, which reads it here, knows none."""
         return re.sub(r"^(postgres(?:ql)?)\+\w+://", r"\1://", value) if isinstance(value, str) else value
 
-    @field_validator("kafka_config", "schema_registry_url", "schema_cache_dir", mode="before")
+    @field_validator("kafka_config", "schema_registry_url", "schema_cache_dir", "api_service_databases", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value

@@ -63,7 +63,7 @@ ASK_FOR_FOUND: LiteralString = """
 DISCARD: LiteralString = "DELETE FROM amends.outbox_dead WHERE seq = %s AND scope <> 'behind'"
 LIST: LiteralString = """
     SELECT seq, aggregatetype, aggregateid, type, kind, scope, error, died_at, redrive_at IS NOT NULL
-    FROM amends.outbox_dead WHERE seq > %s ORDER BY seq LIMIT %s
+    FROM amends.outbox_dead WHERE seq > %(after_seq)s::bigint ORDER BY seq LIMIT %(rows_max)s::int
 """
 
 
@@ -84,7 +84,8 @@ class DeadRow:
 
 def rows(session: Session, after_seq: int = 0, rows_max: int = 100) -> Sequence[DeadRow]:
     """List dead rows in order of seq."""
-    return [DeadRow(*values) for values in session.execute(LIST, (after_seq, rows_max)).fetchall()]
+    found = session.execute(LIST, {"after_seq": after_seq, "rows_max": rows_max}).fetchall()
+    return [DeadRow(*values) for values in found]
 
 
 def move(session: Session, seqs: list[int], scopes: list[str], errors: list[str]) -> list[int]:

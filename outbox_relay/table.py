@@ -100,7 +100,9 @@ DELETE_UNKEPT: LiteralString = """
 PENDING: LiteralString = """
     SELECT aggregatetype, partition, count(*),
         extract(epoch FROM (clock_timestamp() AT TIME ZONE 'UTC') - min("timestamp"))::float8
-    FROM (SELECT aggregatetype, partition, "timestamp" FROM amends.outbox ORDER BY seq LIMIT %s) AS oldest
+    FROM (
+        SELECT aggregatetype, partition, "timestamp" FROM amends.outbox ORDER BY seq LIMIT %(rows_max)s::int
+    ) AS oldest
     GROUP BY aggregatetype, partition
 """
 PENDING_OPERATIONS: LiteralString = """
@@ -198,7 +200,7 @@ def why_refused(row: Row, known: int | None) -> RowRefused:
 
 def pending(session: Session) -> list[Pending]:
     """What is not acknowledged yet, of the oldest PENDING_ROWS_MAX rows."""
-    return [Pending(*values) for values in session.execute(PENDING, (PENDING_ROWS_MAX,)).fetchall()]
+    return [Pending(*values) for values in session.execute(PENDING, {"rows_max": PENDING_ROWS_MAX}).fetchall()]
 
 
 def delete_sent(session: Session, seqs: list[int], topic_ids: list[str | None]) -> list[int]:

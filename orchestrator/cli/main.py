@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from orchestrator import logs
-from orchestrator.cli import exits, installation, local, outbox, processes, reading, relay, schemas, verbs
+from orchestrator.cli import api, exits, installation, local, outbox, processes, reading, relay, schemas, verbs
 from orchestrator.cli.context import CONTEXT
 from orchestrator.errors import AmendsError
 
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for group in (reading, verbs, processes, relay, local, installation, schemas, outbox):
+for group in (reading, verbs, processes, relay, local, installation, schemas, outbox, api):
     group.add_to(app)
 
 

@@ -10,7 +10,6 @@ import typer
 
 from orchestrator.cli import output
 from orchestrator.cli.context import CONTEXT, AppOption, AsJson, Note, SagaId, wants_json
-from orchestrator.errors import PayloadError, RequestError
 
 if TYPE_CHECKING:
     from orchestrator.client import SyncClient
@@ -54,13 +53,15 @@ def start(
     """
     from orchestrator.canonical import canonical_json
     from orchestrator.client import requests
+    from orchestrator.client.by_name import input_by_code
+    from orchestrator.loading import load_app
     from orchestrator.messaging import framing
 
     value = _parsed(sys.stdin.read() if input_ == "-" else input_)
     settings = CONTEXT.settings()
     text = canonical_json(value)
     if app is not None:
-        version, text = _checked_by_code(app, type_, version, value)
+        version, text = input_by_code(load_app(app).sagas, app, type_, version, value)
     saga_id = saga_id or f"{type_}-{secrets.token_hex(4)}"
     framing.prepare(settings, [])
     with CONTEXT.client() as client:
@@ -93,10 +94,14 @@ def send(
     Example: amends send order-7 PaymentSettled '{"reference": "r-1"}'
     """
     from orchestrator.client import requests
+    from orchestrator.client.by_name import encoded_by_name
+    from orchestrator.loading import load_app
 
     value = _parsed(sys.stdin.read() if body == "-" else body)
     settings = CONTEXT.settings()
-    payload = _encoded(type_, value, app, settings)
+    if app is not None:
+        load_app(app)
+    payload = encoded_by_name(type_, value, settings)
     with CONTEXT.client() as client:
         client.request(requests.send_encoded(saga_id, type_, payload, channel, message_id, settings.topic_prefix))
     if wants_json(as_json):
@@ -191,45 +196,3 @@ def _parsed(text: str) -> Any:
         raise typer.BadParameter(
             f"not JSON: {error}: {output.shortened(text)}; in a shell quote it: '{{\"a\": 1}}'"
         ) from None
-
-
-def _checked_by_code(target: str, type_name: str, version: int | None, value: Any) -> tuple[int, str]:
-    """The version and the canonical input by the saga's own code."""
-    from orchestrator.client.requests import adapter, encoded_input
-    from orchestrator.loading import load_app
-
-    sagas = [saga for saga in load_app(target).sagas if saga.name == type_name and version in (None, saga.version)]
-    if not sagas:
-        raise RequestError(f"{target} has no saga {type_name}{f' version {version}' if version else ''}")
-    saga = max(sagas, key=lambda found: found.version)
-    try:
-        decoded = adapter(saga.input_type).validate_json(json.dumps(value))
-    except ValueError as error:
-        raise PayloadError(f"this is no input for {type_name}: {error}") from None
-    return saga.version, encoded_input(saga.input_type, decoded)
-
-
-def _encoded(type_name: str, value: Any, app: str | None, settings: Any) -> bytes:
-    """A message's bytes, by its class if it is imported, else by its schema file."""
-    from orchestrator.contracts import message_named
-    from orchestrator.loading import load_app
-    from orchestrator.messaging import avro, framing
-
-    if app is not None:
-        load_app(app)
-    if (cls := message_named(type_name)) is not None:
-        try:
-            checked = cls.model_validate_json(json.dumps(value))
-        except ValueError as error:
-            raise PayloadError(f"this is no {type_name}: {error}") from None
-        framing.prepare(settings, [cls])
-        return avro.encode(cls, checked.model_dump(mode="json"))
-    path = settings.schemas_dir / f"{type_name}.avsc"
-    if not path.is_file():
-        raise RequestError(
-            f"no message {type_name} is known: say where its class is (--app shop.app:app) or where its schema is "
-            f"(AMENDS_SCHEMAS_DIR; there is no {path})"
-        )
-    schema = avro.read_schema(path)
-    framing.prepare_schema(settings, type_name, schema)
-    return avro.register(schema).encode(value)

@@ -13,7 +13,14 @@ from orchestrator.client import listing, reading, requests
 from orchestrator.client.answers import Description, Page, Started, Status
 from orchestrator.client.hearing import Hearing
 from orchestrator.client.known import Known
-from orchestrator.client.pools import Finished, explained, opened_async_pool, run_async, run_joined_async
+from orchestrator.client.pools import (
+    AT_ONE_INSTANT,
+    Finished,
+    explained,
+    opened_async_pool,
+    run_async,
+    run_joined_async,
+)
 from orchestrator.client.requests import Duration, Pause, Steps
 from orchestrator.contracts import Message
 from orchestrator.errors import RequestError
@@ -169,6 +176,14 @@ class Client:
     async def request(self, steps: Steps[_T]) -> _T:
         """Run a request of `client.requests` or `client.reading` on a connection of ours; the console does."""
         found = await self._go_on(steps)
+        assert isinstance(found, Finished)
+        return found.value
+
+    async def read_at_once(self, steps: Steps[_T]) -> _T:
+        """As `request`, for one that only reads: all its statements see the database as it is at one instant."""
+        async with self._connection() as connection, connection.transaction():
+            await connection.execute(AT_ONE_INSTANT)
+            found = await run_async(connection, steps, self._known.of())
         assert isinstance(found, Finished)
         return found.value
 

@@ -5,7 +5,7 @@ again) is found when it is taken out and replaced.
 """
 
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, LiteralString, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, Connection
@@ -22,6 +22,7 @@ from outbox_relay.connections import first_row, first_row_async
 T = TypeVar("T")
 
 APPLICATION_NAME = "amends client"
+AT_ONE_INSTANT: LiteralString = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 IDLE_S = 300.0  # a connection that nobody used for this long is closed
 
 

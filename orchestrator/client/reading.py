@@ -18,7 +18,7 @@ from orchestrator.client.answers import (
 )
 from orchestrator.client.requests import Steps, not_found
 from orchestrator.client.statements import Query
-from orchestrator.errors import SagaNotFound
+from orchestrator.errors import SagaNotFound, VerbNotFound
 from orchestrator.story import read_story, waiting_for
 
 CHILD_DEPTH_MAX = 5
@@ -99,7 +99,40 @@ def whole_record(saga_id: str, depth: int = 0) -> Steps[Record]:
 def verb(verb_no: int) -> Steps[VerbRow]:
     """A verb that was given, and what came of it so far."""
     rows = yield Query(statements.SELECT_VERB, {"verb_no": verb_no})
+    if not rows:
+        raise VerbNotFound(f"no verb has the number {verb_no}")
     return verb_row(rows[0])
+
+
+def verbs(saga_id: str) -> Steps[tuple[VerbRow, ...]]:
+    """The words that a saga was given, the oldest first; of a saga that is not there yet, too."""
+    rows = yield Query(statements.SELECT_VERBS, {"id": checked_saga_id(saga_id)})
+    return tuple(verb_row(row) for row in rows)
+
+
+def journal_page(
+    saga_id: str, from_pos: int, rows_max: int, bytes_max: int
+) -> Steps[tuple[list[JournalRow], int | None]]:
+    """Some of a saga's journal, and where the next page begins; None: there is no turn behind it so far.
+
+    `bytes_max` may be passed by the last turn. Raises SagaNotFound.
+    """
+    rows = yield Query(statements.SELECT_SAGA, {"id": checked_saga_id(saga_id)})
+    if not rows:
+        raise SagaNotFound(not_found(saga_id))
+    params = {"saga_no": rows[0][0], "from_pos": from_pos, "rows_max": rows_max, "bytes_max": bytes_max}
+    rows = yield Query(statements.SELECT_JOURNAL_PAGE, params)
+    turns = [JournalRow(int(pos), wake_us, json.loads(body)) for pos, wake_us, body in rows]
+    if not turns:
+        return [], None
+    next_pos = turns[-1].pos + 1
+    more = yield Query(statements.HAS_TURN, {"saga_no": params["saga_no"], "from_pos": next_pos})
+    return turns, next_pos if more[0][0] else None
+
+
+def answers() -> Steps[None]:
+    """Ask the database for nothing but an answer."""
+    yield Query(statements.ANSWERS)
 
 
 def journal_from(saga_id: str, from_pos: int) -> Steps[tuple[SagaRow, list[JournalRow]]]:

@@ -22,11 +22,12 @@ from orchestrator.client import statements
 from orchestrator.client.answers import ENDED, Started, as_status
 from orchestrator.client.statements import Query
 from orchestrator.contracts import Message
-from orchestrator.errors import PayloadError, RequestError, SagaFailed, SagaIdTaken, SagaNotFound, TimedOut
+from orchestrator.errors import PayloadError, RequestError, SagaEnded, SagaFailed, SagaIdTaken, SagaNotFound, TimedOut
 from orchestrator.messaging import avro, control
 from orchestrator.messaging.outgoing import message_uuid
 from orchestrator.messaging.topics import Topics
 from orchestrator.problems import Problem, exception_of
+from orchestrator.story.desk import NOTED
 from outbox_relay import Row, table, topics
 from outbox_relay.rows import murmur2
 
@@ -129,7 +130,7 @@ def start(saga_type: str, version: int, input_json: str, saga_id: str, prefix: s
 def start_latest(saga_type: str, version: int | None, input_json: str, saga_id: str, prefix: str) -> Steps[Started]:
     """Start a saga by its name alone, as people do: of the version given, else of the latest one seen, else 1."""
     if version is None:
-        rows = yield Query(statements.LATEST_VERSION, {"type": saga_type})
+        rows = yield Query(statements.LATEST_VERSION, {"type": checked_name("a saga's type", saga_type)})
         version = int(rows[0][0]) if rows else 1
     return (yield from start(saga_type, version, input_json, saga_id, prefix))
 
@@ -208,17 +209,23 @@ def get(saga_id: str, key: str) -> Steps[str | None]:
     return None if rows[0][0] is None else str(rows[0][0])
 
 
-def give_verb(saga_id: str, verb: str, note: str) -> Steps[int]:
-    """Write a control verb; the number of its row, where its outcome will stand."""
+def give_verb(saga_id: str, verb: str, note: str, *, token: str = "") -> Steps[int]:
+    """Write a control verb; the number of its row, where its outcome will stand.
+
+    `given_by` there is who logged in at the database; with `token`, whose token it came with over HTTP, too.
+    """
     checked_saga_id(saga_id)
-    params = {"id": saga_id, "verb": verb, "note": checked_note(note, empty=verb not in ("terminate", "skip", "fail"))}
-    rows = yield Query(statements.INSERT_VERB, params)
-    if rows:
+    params = {"id": saga_id, "verb": verb, "note": checked_note(note, empty=verb not in NOTED)}
+    if token:
+        rows = yield Query(statements.GIVE_VERB, {**params, "token": token})
+    else:
+        rows = yield Query(statements.INSERT_VERB, params)
+    if rows and rows[0][0] is not None:
         return int(rows[0][0])
     found = yield Query(statements.SELECT_STATUS, {"id": saga_id})
     if not found:
         raise SagaNotFound(not_found(saga_id))
-    raise RequestError(f"saga {saga_id} has ended ({as_status(found[0][0])}): there is nothing to {verb}")
+    raise SagaEnded(f"saga {saga_id} has ended ({as_status(found[0][0])}): there is nothing to {verb}")
 
 
 def destination(prefix: str) -> Steps[Destination]:

@@ -143,6 +143,31 @@ SELECT_JOURNAL: LiteralString = """
     ORDER BY pos
 """
 
+ANSWERS: LiteralString = "SELECT 1"
+
+HAS_TURN: LiteralString = """
+    SELECT EXISTS (
+        SELECT FROM amends.journal
+        WHERE saga_no = CAST(%(saga_no)s AS bigint) AND pos >= CAST(%(from_pos)s AS int))
+"""
+
+# Some turns, and no more bytes than an answer should have: one at least.
+SELECT_JOURNAL_PAGE: LiteralString = """
+    SELECT pos, wake_us, body
+    FROM (
+        SELECT pos, wake_us, body, sum(octet_length(body)) OVER (ORDER BY pos) - octet_length(body) AS bytes_before
+        FROM (
+            SELECT pos, wake_us, body
+            FROM amends.journal
+            WHERE saga_no = CAST(%(saga_no)s AS bigint) AND pos >= CAST(%(from_pos)s AS int)
+            ORDER BY pos
+            LIMIT CAST(%(rows_max)s AS int)
+        ) AS turns
+    ) AS measured
+    WHERE bytes_before < CAST(%(bytes_max)s AS bigint)
+    ORDER BY pos
+"""
+
 SELECT_VERBS: LiteralString = """
     SELECT verb_no, verb, note, given_by, given_at, done_at, outcome
     FROM amends.verbs
@@ -172,6 +197,12 @@ INSERT_VERB: LiteralString = """
     FROM amends.sagas
     WHERE id = CAST(%(id)s AS text) AND status NOT IN ('completed', 'failed', 'cancelled', 'terminated')
     RETURNING verb_no
+"""
+
+# The same, by somebody who has a token of the HTTP API: only this function may write more than who logged in.
+GIVE_VERB: LiteralString = """
+    SELECT amends.give_verb(
+        CAST(%(id)s AS text), CAST(%(verb)s AS text), CAST(%(note)s AS text), CAST(%(token)s AS text))
 """
 
 SELECT_STATUS: LiteralString = "SELECT status FROM amends.sagas WHERE id = CAST(%(id)s AS text)"

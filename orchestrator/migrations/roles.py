@@ -140,6 +140,7 @@ OBJECTS: tuple[Object, ...] = (
     _function("engine", "fence", "worker"),
     _function("engine", "move_sagas", "worker"),
     _function("engine", "start_saga", "client"),
+    _function("engine", "give_verb", "console"),
 )
 
 

@@ -12,6 +12,7 @@ next, and only where nothing else can have happened; otherwise the operation sta
 it is over (it is undone, or the saga ends). Once said, an end is never said otherwise: exported spans are final.
 """
 
+from orchestrator.story.desk import Desk, Preview, desk_of
 from orchestrator.story.model import Attempt, Body, Ended, Mark, Operation, Story, TakenBack, Undo
 from orchestrator.story.reading import advance, end_unseen, read_story
 from orchestrator.story.waiting import waiting_for
@@ -19,13 +20,16 @@ from orchestrator.story.waiting import waiting_for
 __all__ = [
     "Attempt",
     "Body",
+    "Desk",
     "Ended",
     "Mark",
     "Operation",
+    "Preview",
     "Story",
     "TakenBack",
     "Undo",
     "advance",
+    "desk_of",
     "end_unseen",
     "read_story",
     "waiting_for",

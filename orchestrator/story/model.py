@@ -115,6 +115,7 @@ class Story:
     marks: list[Mark] = field(default_factory=list)
     taken_back: TakenBack | None = None
     turns: int = 0
+    pivot_seq: int | None = None  # what is numbered higher came after the pivot
     now_us: int = 0  # the saga's clock: the latest entry's time, never running backwards
     undoing_steps: dict[int, int] = field(default_factory=dict)  # seq of an undo of a step -> seq of the step
     mail: list[Mail] = field(default_factory=list)

@@ -169,6 +169,7 @@ def _decide(story: Story, decision: Line, ended: Ended) -> None:
         case "start" | "send" | "publish" | "set":
             _write(story, decision, op, ended)
         case "pivot":
+            story.pivot_seq = int(decision["seq"]) if "seq" in decision else story.pivot_seq
             _mark(story, "pivot", "from here on only forward")
         case "status":
             story.status = str(decision.get("name", ""))

@@ -9,7 +9,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from orchestrator.client import Client, SyncClient
+from orchestrator.client import Client, SyncClient, requests
+from orchestrator.client.requests import Steps
+from orchestrator.client.statements import Query
 from orchestrator.errors import DependencyError, Failure, RequestError, SagaFailed, SagaNotFound, TimedOut
 from orchestrator.messaging import avro
 from orchestrator.problems import problem_of
@@ -227,3 +229,23 @@ async def test_a_client_that_is_not_at_the_console_starts_and_waits_and_is_told_
                 await request
         ended(database_url, "order-7", "completed", result="gone")
         assert await client.result(dispatch, "order-7") == "gone"
+
+
+async def test_what_is_read_at_once_is_of_one_instant(client: Client, database_url: str) -> None:
+    """Somebody commits between two statements of a request, and it sees what it saw."""
+
+    def asks_twice() -> Steps[list[int]]:
+        count = Query("SELECT count(*) FROM amends.sagas")
+        first = yield count
+        with SyncClient(Settings(database_url=as_role(database_url, "client"))) as other:  # type: ignore[arg-type]
+            other.start(checkout, ORDER, id="order-7")
+        second = yield count
+        return [first[0][0], second[0][0]]
+
+    assert await client.read_at_once(asks_twice()) == [0, 0]
+    assert ask(database_url, "SELECT count(*) FROM amends.sagas") == [(1,)]
+
+
+async def test_what_is_read_at_once_writes_nothing(client: Client) -> None:
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        await client.read_at_once(requests.start("checkout", 1, "{}", "order-7", ""))

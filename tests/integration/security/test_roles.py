@@ -47,6 +47,8 @@ FORBIDDEN: list[tuple[Role, str]] = [
     ("console", "INSERT INTO amends.journal (saga_no, pos, body) VALUES (1, 0, '[]')"),
     ("console", "INSERT INTO amends.outbox (aggregatetype, aggregateid, type, partition) VALUES ('t', 'k', 't', 0)"),
     ("console", "INSERT INTO amends.verbs (saga_id, shard, verb, given_by) VALUES ('x', 0, 'cancel', 'the boss')"),
+    ("client", "SELECT amends.give_verb('x', 'cancel', '', 'ada')"),
+    ("worker", "SELECT amends.give_verb('x', 'cancel', '', 'ada')"),
     ("console", "UPDATE amends.sagas SET status = 'completed'"),
     ("console", "DELETE FROM amends.verbs"),
     ("console", "SELECT nonce_secret FROM amends.installation"),
@@ -259,3 +261,25 @@ def test_sessions_of_another_login_count_as_alive_as_long_as_they_are_there(
         assert other.execute(lease.READ).fetchall()[0][4] is False
     for name in names:
         connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
+@pytest.mark.parametrize("token", ["", "a/b", "/", None])
+def test_a_token_can_write_no_name_before_its_own(database_url: str, token: str | None) -> None:
+    with psycopg.connect(as_role(database_url, "console")) as connection:
+        with pytest.raises(psycopg.errors.InvalidParameterValue):
+            connection.execute("SELECT amends.give_verb('x', 'cancel', '', %s)", [token])
+        connection.rollback()
+
+
+def test_a_verb_with_a_token_says_who_logged_in(database_url: str) -> None:
+    """The function runs as its owner, and still knows who called it."""
+    insert = (
+        "INSERT INTO amends.sagas (id, uid, type, version, shard, input, input_hash) "
+        "VALUES ('s', gen_random_uuid(), 't', 1, 0, '{}', '')"
+    )
+    with psycopg.connect(database_url) as connection:
+        connection.execute(insert)
+    with psycopg.connect(as_role(database_url, "console")) as connection:
+        connection.execute("SELECT amends.give_verb('s', 'cancel', '', 'ada')")
+        [(by,)] = connection.execute("SELECT given_by FROM amends.verbs").fetchall()
+    assert by == f"{roles.login_of('console')}/ada"

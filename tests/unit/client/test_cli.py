@@ -22,6 +22,7 @@ WITHOUT_JSON = {
     "orchestrator",
     "participant",
     "relay",
+    "api",
     "dev",
     "start",
 }  # processes; and `start`, whose --json is its input
@@ -52,7 +53,8 @@ def test_all_commands_of_the_promise_are_there() -> None:
     of_the_outbox = {f"outbox {name}" for name in ("ls", "dead", "redrive", "discard", "resend")}
     of_the_relay = {"relay switch", "relay status"}
     of_the_schemas = {f"schemas {name}" for name in ("write", "check", "register")}
-    assert set(promised.split()) | of_the_outbox | of_the_relay | of_the_schemas == set(COMMANDS)
+    of_the_api = {"api", "api token"}
+    assert set(promised.split()) | of_the_api | of_the_outbox | of_the_relay | of_the_schemas == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

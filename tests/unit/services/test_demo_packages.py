@@ -16,7 +16,8 @@ def normal(name):
 lock = Path(sys.argv[1]).read_text()
 locked = {normal(name) for name in re.findall(r"^([A-Za-z0-9._-]+)==", lock, re.M)}
 owners = packages_distributions()
-unwanted = re.compile(r"orchestrator[.]migrations[.](env|versions[.].*)|.*pytest_plugin")  # Run by Alembic; by pytest.
+# Run by Alembic; of the extra `api`; run by pytest.
+unwanted = re.compile(r"orchestrator[.]migrations[.](env|versions[.].*)|orchestrator[.]api([.].*)?|.*pytest_plugin")
 
 class OnlyLocked:
     """Refuses what is installed but not locked; what nobody installed is the standard library's, or ours."""

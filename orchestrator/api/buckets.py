@@ -1,0 +1,37 @@
+"""How often one caller may ask: a bucket of tokens that fills up again with time."""
+
+import math
+import time
+from collections.abc import Callable
+
+from orchestrator.api import limits
+
+
+class Bucket:
+    """Full at first; each request takes one. Not for several threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._left = float(limits.BURST_MAX)
+        self._at_s = clock()
+
+    def take(self) -> int | None:
+        """None: go ahead. Else so many seconds, at least one, until there is something in it again."""
+        now_s = self._clock()
+        self._left = min(float(limits.BURST_MAX), self._left + (now_s - self._at_s) * limits.RATE_PER_S)
+        self._at_s = now_s
+        if self._left >= 1:
+            self._left -= 1
+            return None
+        return max(1, math.ceil((1 - self._left) / limits.RATE_PER_S))
+
+
+class Buckets:
+    """One for each name that is known, and one for all whose name is not: a guesser can't fill the memory."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Bucket] = {}
+
+    def take(self, name: str) -> int | None:
+        """As `Bucket.take`."""
+        return self._by_name.setdefault(name, Bucket()).take()

@@ -1,0 +1,24 @@
+"""Every limit of the HTTP API, with the reason for its size. A name ends in its unit."""
+
+from orchestrator import limits
+
+BODY_BYTES_MAX = limits.PAYLOAD_BYTES_MAX + 16 * 1024  # the largest input that a saga takes, and what stands around it
+REQUESTS_AT_ONCE_MAX = 64  # more than the client has connections; what comes above that would only wait for one
+REQUEST_S = 15.0  # longer than the client waits for a connection, so that its own answer says what is missing
+RATE_PER_S = 50.0  # of one token, in the long run: a person and his dashboard, or a service that starts sagas
+BURST_MAX = 200  # of one token at once: a dashboard that opens
+CONNECTIONS_MAX = 256  # open ones, of which few ask at once
+HEAD_BYTES_MAX = 32 * 1024  # of a request line and headers; a long id, a cursor and a token are 4 KB
+KEEP_ALIVE_S = 5  # of a connection on which nothing is asked
+SHUTDOWN_S = 5  # for requests that are under way at SIGTERM
+JOURNAL_TURNS_DEFAULT = 100
+JOURNAL_TURNS_MAX = 500  # of one page
+JOURNAL_BYTES_MAX = 4 * 1024 * 1024  # of one page: a turn may hold a command of the largest size
+DEAD_ROWS_MAX = 100  # of one answer: the rest is behind `after`
+TOKENS_MAX = 100  # each is compared with what a request brought
+TOKEN_CHARS_MAX = 200  # of what a request may bring: ours have 50
+TOKEN_BYTES = 32  # of chance: not to be guessed, so a plain SHA-256 of it is safe to show
+TOKEN_NAME_CHARS_MAX = 50
+
+assert REQUEST_S > 10.0, "a client waits so long for a connection by default"
+assert BURST_MAX > REQUESTS_AT_ONCE_MAX
