@@ -1,6 +1,7 @@
 # The verbs of this project. Each makes .venv as far as it is missing (compose/bootstrap.sh) and needs no cleaning.
 #
 #   make demo      the whole of it in 90 seconds: real Kafka, real Postgres, checkouts, kills, and the books checked
+#   make demo-rm45 RM 45.00, or RM 90.00: one charge with its protections switched one by one, in two minutes
 #   make up, down  the local stack for play; its addresses are printed and stand in var/stack.json
 #   make check     static checks, types, imports, and the pure tests
 #   make test      check, the tests on real servers, and the demo in its fast mode
@@ -17,10 +18,13 @@ TEST_WORKERS ?= 2
 MINUTES ?= 10
 SEED := $(or $(SEED),$(shell echo $$RANDOM))
 
-.PHONY: demo up down check test test-all mutants chaos bench lock
+.PHONY: demo demo-rm45 up down check test test-all mutants chaos bench lock
 
 demo:
 	@exec $(DEMO) -m services.demo
+
+demo-rm45:
+	@exec $(DEMO) -m services.rm45
 
 up:
 	@exec $(DEMO) -m services.play up

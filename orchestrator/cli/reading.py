@@ -248,7 +248,8 @@ def _entry_text(entry: dict[str, Any]) -> str:
     attempt = f" attempt {entry['attempt']}" if int(entry.get("attempt", 1)) > 1 else ""
     problem = entry.get("problem") or {}
     said = problem.get("text") or problem.get("type") or ""
-    what = entry.get("outcome") or entry.get("verb") or entry.get("type") or ""
+    usual = "succeeded" if entry.get("in") in ("replied", "step_ended") else ""  # the journal leaves it out
+    what = entry.get("outcome") or entry.get("verb") or entry.get("type") or usual
     text = f"{entry.get('in', '?')}{seq}{attempt} {what}".rstrip()
     return output.shortened(f"{text}: {said}" if said else text)
 

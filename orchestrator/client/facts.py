@@ -112,7 +112,7 @@ class BreakerRow:
 
 def told(saga_id: str) -> Steps[Told]:
     """Raises SagaNotFound."""
-    found = yield from reading.record(saga_id, journal=True)
+    found = yield from reading.record(saga_id)
     owners = yield Query(_SELECT_OWNERS, {"id": saga_id, "rows_max": OWNERS_MAX})
     parked = yield Query(_SELECT_PARKED_AT, {"id": saga_id})
     return Told(found, tuple(Owner(*row) for row in reversed(owners)), parked[0][0] if parked else None)

@@ -39,7 +39,7 @@ def counts() -> Steps[dict[str, int]]:
 
 def describe(saga_id: str) -> Steps[Description]:
     """One saga as it is now."""
-    found = yield from record(saga_id, journal=True)
+    found = yield from record(saga_id)
     saga = found.saga
     return Description(
         id=saga.id,
@@ -54,32 +54,34 @@ def describe(saga_id: str) -> Steps[Description]:
     )
 
 
-def record(saga_id: str, *, journal: bool) -> Steps[Record]:
-    """The saga's row and values, with its journal if wanted. Raises SagaNotFound."""
+def record(saga_id: str) -> Steps[Record]:
+    """The saga's row, values and journal. Raises SagaNotFound."""
     rows = yield Query(statements.SELECT_SAGA, {"id": checked_saga_id(saga_id)})
     if not rows:
         raise SagaNotFound(not_found(saga_id))
     saga_no = rows[0][0]
     uid, parent_id, input_json, result_json, left_undone, traceparent = rows[0][9:15]
     values = yield Query(statements.SELECT_VALUES, {"saga_no": saga_no})
-    turns = (yield Query(statements.SELECT_JOURNAL, {"saga_no": saga_no, "from_pos": 0})) if journal else []
+    rows_read = yield Query(statements.SELECT_JOURNAL, {"saga_no": saga_no, "from_pos": 0})
+    turns = tuple(JournalRow(int(pos), wake_us, json.loads(body)) for pos, wake_us, body in rows_read)
     return Record(
         saga=saga_row(rows[0]),
         uid=str(uid),
         parent_id=parent_id,
-        input=json.loads(input_json),
+        # The row has it until the first turn does.
+        input=turns[0].body[0].get("input") if input_json is None else json.loads(input_json),
         result=_loads(result_json),
         problem=_loads(rows[0][8]),
         left_undone=tuple(left_undone or ()),
         traceparent=traceparent,
         values={str(key): json.loads(value) for key, value in values},
-        journal=tuple(JournalRow(int(pos), wake_us, json.loads(body)) for pos, wake_us, body in turns),
+        journal=turns,
     )
 
 
 def whole_record(saga_id: str, depth: int = 0) -> Steps[Record]:
     """The record with its verbs, the takeovers it survived, and its children's records (five generations)."""
-    found = yield from record(saga_id, journal=True)
+    found = yield from record(saga_id)
     verbs = yield Query(statements.SELECT_VERBS, {"id": saga_id})
     takeovers = yield Query(statements.SELECT_TAKEOVERS, {"id": saga_id})
     children: list[Record] = []

@@ -6,16 +6,17 @@ by replaying, so it is not stored.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from orchestrator.core.entries import Json
+from orchestrator.core.records import record
 from orchestrator.problems import Problem
 
 Known = Literal["done", "unknown"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class SendCommand:
     """Attempt `attempt` of a call. The key is the identity's key(seq). `again` counts the copies of this attempt that
     were sent because no answer came.
@@ -37,7 +38,7 @@ class SendCommand:
         return {"op": "call", "seq": self.seq, "name": self.type, "service": self.service, "body": self.body}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class SendUndo:
     """Undo the call `seq`: carries all that a participant with an empty inbox needs (rule 7)."""
 
@@ -55,7 +56,7 @@ class SendUndo:
         return {"op": "undo", "undo_of": self.seq, "attempt": self.attempt, "name": self.type, "known": self.known}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class StartStep:
     """Run a local function after the commit. `args` are decoded copies; `undo_of` names the step this takes back.
 
@@ -83,7 +84,7 @@ class StartStep:
         return out
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class StartChild:
     seq: int
     type: str
@@ -96,7 +97,7 @@ class StartChild:
         return {"op": "child", "seq": self.seq, "name": self.type, "id": self.id}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class UndoChild:
     """Take a child back: cancel it if it runs, run its undo stack if it is completed. Answered by UndoReplied."""
 
@@ -109,7 +110,7 @@ class UndoChild:
         return {"op": "undo_child", "undo_of": self.seq, "attempt": self.attempt, "id": self.id}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class SettleChild:
     """This saga will never take that child back: the child may let its participants forget, too."""
 
@@ -120,7 +121,7 @@ class SettleChild:
         return {"op": "settle_child", "seq": self.seq, "id": self.id}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class StartSaga:
     """A saga of its own (`s.start`)."""
 
@@ -135,7 +136,7 @@ class StartSaga:
         return {"op": "start", "seq": self.seq, "name": self.type, "id": self.id}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class SendMessage:
     seq: int
     saga_id: str
@@ -147,7 +148,7 @@ class SendMessage:
         return {"op": "send", "seq": self.seq, "name": self.type, "id": self.saga_id, "channel": self.channel}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Publish:
     seq: int
     topic: str
@@ -159,7 +160,7 @@ class Publish:
         return {"op": "publish", "seq": self.seq, "name": self.type, "topic": self.topic, "body": self.body}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class SetValue:
     seq: int
     key: str
@@ -169,7 +170,7 @@ class SetValue:
         return {"op": "set", "seq": self.seq, "key": self.key, "value": self.value}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Wait:
     """A `receive`, a sleep, an asyncio timeout or a pivot: nothing for the engine to do. A replay must
     repeat it, and people read it.
@@ -183,7 +184,7 @@ class Wait:
         return {"op": self.what, "seq": self.seq, "name": self.name}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class SetStatus:
     """The saga changes its status without ending: compensating, stuck (with why), running again."""
 
@@ -195,7 +196,7 @@ class SetStatus:
         return {"op": "status", "name": self.status, "reason": self.reason}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Settle:
     """The operations of one service need no inbox row any more (rule 7)."""
 
@@ -206,7 +207,7 @@ class Settle:
         return {"op": "settle", "service": self.service, "seqs": list(self.seqs)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Finish:
     """The end. A child's end is told to its parent by the engine, from the saga's row."""
 
@@ -224,7 +225,7 @@ class Finish:
         return out
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class AnswerUndo:
     """This saga, a child, has been taken back (or can't be): answer its parent's UndoRequested."""
 
@@ -257,7 +258,7 @@ Decision = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Timer:
     """A timer that is not due yet. `seq` names the call whose patience it measures: such a timer never burns an attempt
     while that command still lies in the outbox (rule 9); `armed_us` and `due_us` are in the saga's time.
@@ -269,7 +270,7 @@ class Timer:
     seq: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Turn:
     """All that one entry led to."""
 

@@ -12,7 +12,7 @@ from orchestrator.core.decisions import AnswerUndo, Finish, SetStatus, Settle, S
 from orchestrator.core.entries import Json, UndoRequested
 from orchestrator.core.lifecycle import TERMINAL, Happening
 from orchestrator.core.saga_type import SagaType
-from orchestrator.core.state import SagaState
+from orchestrator.core.state import SagaState, file_and_line
 from orchestrator.core.undo import cancel_and_wait, take_back
 from orchestrator.errors import PayloadError
 from orchestrator.problems import Problem, problem_of
@@ -100,10 +100,8 @@ class Ending:
 
     def _refuse_forgotten_awaits(self) -> None:
         for unbegun in self.st.unbegun.values():
-            coroutine = unbegun.coroutine
-            if coroutine is not None and coroutine.cr_frame is not None:  # type: ignore[attr-defined]  # a real coroutine
-                file, line = unbegun.site
-                raise self.st.loop.misuse(f"{file}:{line}: {unbegun.what} was never awaited")
+            if unbegun.coroutine.cr_frame is not None:  # type: ignore[attr-defined]  # a real coroutine
+                raise self.st.loop.misuse(f"{file_and_line(unbegun.site)}: {unbegun.what} was never awaited")
 
     async def _compensate(self, problem: Problem) -> None:
         operations = list(self.st.undoable())
@@ -126,8 +124,7 @@ class Ending:
             problem = _as_end_of_a_saga(problem, st.identity.id, status, left)
         st.decide(Finish(status=status, result=result, problem=problem, left_undone=left))
         for unbegun in st.unbegun.values():
-            if unbegun.coroutine is not None:
-                unbegun.coroutine.close()
+            unbegun.coroutine.close()
         st.unbegun.clear()
         self._answer(left)
 

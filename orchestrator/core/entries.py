@@ -1,24 +1,26 @@
 """What comes into a saga: the inbound entries of its journal. A turn feeds exactly one (rule 15).
 
 Each holds `at_us`, microseconds since the epoch in the database's time; the saga's clock is the latest one seen.
-In the journal an entry is a JSON object whose `in` names it: {"in": "replied", "at": …, "seq": 1, …}.
+In the journal an entry is a JSON object whose `in` names it: {"in": "replied", "at": …, "seq": 1, …}. What is
+usual is left out: the first attempt, the outcome "succeeded", what is null. Where it is written it means the same.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, fields
 from typing import Any, Literal
 
+from orchestrator.core.records import record
 from orchestrator.problems import Problem
 
 Json = Any  # what `json.loads` returns; a recursive alias would cost casts at every border
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Started:
     at_us: int
     input: Json
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Replied:
     """A participant's answer to `seq`, or a child's end. `in_doubt`: an earlier attempt may have had an effect.
 
@@ -35,7 +37,7 @@ class Replied:
     problem: Problem | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class StepEnded:
     """A local step, a transaction or the undo of one came to its end in this process."""
 
@@ -47,7 +49,7 @@ class StepEnded:
     problem: Problem | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class UndoReplied:
     """The answer to the undo of `seq` (the operation undone): `undone`, a definite `failed`, or `retry`."""
 
@@ -58,13 +60,13 @@ class UndoReplied:
     problem: Problem | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class TimerFired:
     at_us: int
     timer: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class MessageArrived:
     at_us: int
     message_id: str
@@ -73,7 +75,7 @@ class MessageArrived:
     body: Json
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class UndoRequested:
     """The parent takes this saga back (rule 11): running, it is cancelled; completed, its undo stack runs.
 
@@ -86,7 +88,7 @@ class UndoRequested:
     reply_to: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class SettleRequested:
     """The parent will never take this saga back: its root has ended, or whoever could have asked for it."""
 
@@ -94,7 +96,7 @@ class SettleRequested:
     key: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class VerbGiven:
     """A person's (or a program's) word: see `core.lifecycle` for where each is allowed."""
 
@@ -126,16 +128,39 @@ _NAMES: dict[type, str] = {
     SettleRequested: "settle_requested",
     VerbGiven: "verb",
 }
-_CLASSES: dict[str, Any] = {name: cls for cls, name in _NAMES.items()}
-_FIELDS = {cls: tuple(field.name for field in fields(cls) if field.name != "at_us") for cls in _NAMES}
+_USUAL: dict[type, dict[str, Json]] = {
+    Started: {"input": None},
+    Replied: {"attempt": 1, "outcome": "succeeded", "body": None, "problem": None},
+    StepEnded: {"attempt": 1, "outcome": "succeeded", "body": None, "problem": None},
+    UndoReplied: {"attempt": 1, "problem": None},
+    MessageArrived: {"channel": "", "body": None},
+    UndoRequested: {"attempt": 1},
+    VerbGiven: {"note": ""},
+}
+_ALWAYS = object()  # a field that nothing is usual of
+_FIELDS = {
+    cls: tuple((f.name, _USUAL.get(cls, {}).get(f.name, _ALWAYS)) for f in fields(cls) if f.name != "at_us")
+    for cls in _NAMES
+}
+# By name: the class, and what is usual of fields that the class itself has no default for.
+_CLASSES: dict[str, tuple[Any, tuple[tuple[str, Json], ...]]] = {
+    name: (
+        cls,
+        tuple(
+            (f.name, _USUAL[cls][f.name]) for f in fields(cls) if f.default is MISSING and f.name in _USUAL.get(cls, {})
+        ),
+    )
+    for cls, name in _NAMES.items()
+}
 
 
 def entry_to_json(entry: Entry) -> dict[str, Json]:
-    """Short, for the journal: defaults are left out."""
-    out: dict[str, Json] = {"in": _NAMES[type(entry)], "at": entry.at_us}
-    for name in _FIELDS[type(entry)]:
+    """Short, for the journal: what is usual is left out."""
+    cls = type(entry)
+    out: dict[str, Json] = {"in": _NAMES[cls], "at": entry.at_us}
+    for name, usual in _FIELDS[cls]:
         value = getattr(entry, name)
-        if value is not None and value != "":
+        if value != usual:
             out[name] = value.to_json() if isinstance(value, Problem) else value
     return out
 
@@ -143,12 +168,10 @@ def entry_to_json(entry: Entry) -> dict[str, Json]:
 def entry_from_json(data: dict[str, Json]) -> Entry:
     """The inverse of `entry_to_json`. Raises KeyError for what is no entry."""
     values = data.copy()
-    cls = _CLASSES[values.pop("in")]
+    cls, usual = _CLASSES[values.pop("in")]
+    for name, value in usual:
+        values.setdefault(name, value)
     if "problem" in values:
         values["problem"] = Problem.from_json(values["problem"])
-    if cls in (Started, MessageArrived):
-        values.setdefault("input" if cls is Started else "body", None)
-    if cls is MessageArrived:
-        values.setdefault("channel", "")
     entry: Entry = cls(at_us=values.pop("at"), **values)
     return entry

@@ -14,6 +14,7 @@ import sys
 from asyncio import events, futures
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextvars import Context, copy_context
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 from zlib import crc32
 
@@ -34,9 +35,12 @@ else:
     _AbstractLoop = asyncio.AbstractEventLoop
 
 
+Outer = tuple[Any, Any]  # the loop that ran in this thread before, and its hooks for asynchronous generators
+
+
 class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
     __slots__ = (
-        "_number",
+        "_hash",
         "_ready",
         "_refusals",
         "_retries",
@@ -52,6 +56,7 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
         "replaying",
         "start_us",
         "tasks",
+        "thread",
         "timer_noted",
         "timers",
     )
@@ -62,6 +67,7 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
         self.replaying = False  # the past is repeated: it was said already
         self.start_us = 0
         self.now_us = 0
+        self.thread: int | None = None  # that is in the saga: asking asyncio for the running loop costs a system call
         self.evicted = False
         self._refusals = Refusals()
         self.broken: Exception | None = None  # what blocks this saga, even if its code caught it
@@ -73,7 +79,7 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
         self._system_tasks: list[SagaTask] = []
         self._ready: list[events.Handle | RuntimeTimer] = []
         self._retries: list[events.Handle | RuntimeTimer] = []
-        self._number = 0
+        self._hash = self.hashes_from
         self._tasks_after_pruning = 0
 
     # ---- what asyncio asks of a loop -----------------------------------------------------------------------------
@@ -157,9 +163,9 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
 
     # ---- for the runtime -----------------------------------------------------------------------------------------
 
-    def next_number(self) -> int:
-        self._number += 1
-        return self._number
+    def next_hash(self) -> int:
+        self._hash += 1
+        return self._hash
 
     def arm(self, due_us: int, callback: Callable[[], object], *, seq: int | None = None) -> RuntimeTimer:
         """A timer of the runtime's own, at a time of the saga; `seq` names the operation whose patience it measures."""
@@ -207,16 +213,30 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
             self.broken = error
         return error
 
+    def enter(self) -> Outer:
+        """Be the running loop of this thread. Returns what `leave` puts back."""
+        outer = events._get_running_loop(), sys.get_asyncgen_hooks()
+        events._set_running_loop(self)
+        self.thread = get_ident()
+        firstiter, finalizer = outer[1]
+        if firstiter is not _note_generator or finalizer is not None:
+            sys.set_asyncgen_hooks(firstiter=_note_generator, finalizer=None)
+        return outer
+
+    def leave(self, outer: Outer) -> None:
+        loop, hooks = outer
+        self.thread = None
+        if loop is not None:
+            # Without a loop around us ours stay: to set them is an audit event, and a turn has better things to do.
+            sys.set_asyncgen_hooks(*hooks)
+        events._set_running_loop(loop)
+
     def run(self) -> None:
         """Call what is ready until nothing is, or the saga is broken. Raises Blocked at the limit of callbacks.
 
         anyio's cancel scopes deliver a cancel again in each iteration, until their tasks are gone. While nothing else
         moves, that is nothing to wait for: these callbacks stay for the next turn.
         """
-        outer, hooks = events._get_running_loop(), sys.get_asyncgen_hooks()
-        events._set_running_loop(self)
-        if hooks.firstiter is not _note_generator or hooks.finalizer is not None:
-            sys.set_asyncgen_hooks(firstiter=_note_generator, finalizer=None)
         try:
             left = self._run_ready(limits.TURN_CALLBACKS_MAX)
             while self._retries and self.broken is None:
@@ -227,11 +247,6 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
                 left = self._run_ready(left)
         except SystemExit:
             self.broken = Misuse("saga code called sys.exit(): raise an exception to end the saga")
-        finally:
-            if outer is not None:
-                # Without a loop around us ours stay: to set them is an audit event, and a turn has better things to do.
-                sys.set_asyncgen_hooks(*hooks)
-            events._set_running_loop(outer)
         self._prune()
 
     def evict(self) -> None:

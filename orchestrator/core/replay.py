@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 from orchestrator.core.blocked import Blocked, blocked
@@ -9,9 +10,11 @@ from orchestrator.core.decisions import Turn
 from orchestrator.core.entries import Entry, Json, entry_from_json, entry_to_json
 from orchestrator.core.ids import SagaIdentity
 from orchestrator.core.saga_type import SagaType
-from orchestrator.core.turn import Ignored, LiveSaga
+from orchestrator.core.state import file_and_line
+from orchestrator.core.turn import LiveSaga
 
 _SHOWN_CHARS_MAX = 300
+_AT_ONCE = 50  # rows, between which a thread stays in the saga: to come and go costs as much as a part of the turn
 
 
 def journal_body(entry: Entry, turn: Turn) -> list[Json]:
@@ -22,25 +25,26 @@ def journal_body(entry: Entry, turn: Turn) -> list[Json]:
 def replay(saga_type: SagaType[Any, Any], identity: SagaIdentity, rows: Iterable[list[Json]]) -> LiveSaga:
     """The saga as it was after the last row. Raises Blocked with a report if the code at hand decides otherwise."""
     live = LiveSaga(saga_type, identity)
-    live.replaying(True)
+    unread = iter(rows)
     try:
-        for row in rows:
-            _repeat(live, row)
+        while at_once := list(islice(unread, _AT_ONCE)):
+            with live.replaying():
+                for row in at_once:
+                    _repeat(live, row)
     except BaseException:
         live.evict()
         raise
-    live.replaying(False)
     return live
 
 
 def _repeat(live: LiveSaga, row: list[Json]) -> None:
     try:
-        turn = live.feed(entry_from_json(row[0]))
+        ignored = live.advance(entry_from_json(row[0]))
     except Blocked as error:
         raise _mismatch(live, f"the code at hand is refused here: {error}", row[1:], None) from error
-    if isinstance(turn, Ignored):
-        raise _mismatch(live, f"the code at hand ignores this entry: {turn.reason}", row[1:], None)
-    decided = [decision.to_json() for decision in turn.decisions]
+    if ignored is not None:
+        raise _mismatch(live, f"the code at hand ignores this entry: {ignored}", row[1:], None)
+    decided = [decision.to_json() for decision in live.decided]
     if decided == row[1:]:
         return
     replayed = json.loads(json.dumps(decided))  # What only JSON makes alike, as a tuple and a list, is alike.
@@ -55,7 +59,7 @@ def _repeat(live: LiveSaga, row: list[Json]) -> None:
 
 def _where(live: LiveSaga, index: int) -> str:
     site = live.site_of(index)
-    return f"at {site[0]}:{site[1]}" if site is not None else ""
+    return f"at {file_and_line(site)}" if site is not None else ""
 
 
 def _mismatch(live: LiveSaga, where: str, was: Json, now: Json, *, fed: bool = False) -> Blocked:

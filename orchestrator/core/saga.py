@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from random import Random
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from orchestrator.core.decisions import Publish, SendMessage, SetValue, StartSag
 from orchestrator.core.mailbox import Mailbox, Receive
 from orchestrator.core.operations import Operation
 from orchestrator.core.saga_type import SagaType
-from orchestrator.core.state import SagaState, Unbegun
+from orchestrator.core.state import SagaState, Site, Unbegun, file_and_line, site_of
 from orchestrator.core.steps import Step
 from orchestrator.core.tasks import PLACE
 from orchestrator.core.undo import Place, undo_place
@@ -228,7 +228,7 @@ class Saga:
         if still_open:
             assert st.site is not None
             raise st.loop.misuse(
-                f"{st.site[0]}:{st.site[1]}: s.pivot() while {', '.join(reversed(still_open))} can still be undone: "
+                f"{file_and_line(st.site)}: s.pivot() while {', '.join(reversed(still_open))} can still be undone: "
                 f"wait for it first"
             )
         if st.pivot_seq is None:
@@ -250,23 +250,25 @@ class Saga:
     # ---- inside -----------------------------------------------------------------------------------------------------
 
     def _opened(self) -> int:
-        frame = sys._getframe(2)
-        self._st.site = (frame.f_code.co_filename, frame.f_lineno)
+        self._st.site = site_of(sys._getframe(2))
         return self._st.next_seq()
 
     def _operation(self, what: str, make: Callable[..., Operation], *args: Any) -> Coroutine[Any, Any, Any]:
-        if self._st.loop.evicted:
-            return self._st.loop.refused_operation()
-        frame: FrameType = sys._getframe(2)
-        unbegun = Unbegun(what, (frame.f_code.co_filename, frame.f_lineno))
-        self._st.unbegun[id(unbegun)] = unbegun
-        unbegun.coroutine = _operation(self._st, unbegun, make, args)
-        return unbegun.coroutine
+        st = self._st
+        if st.loop.evicted:
+            return st.loop.refused_operation()
+        site = site_of(sys._getframe(2))
+        st.made += 1
+        coroutine = _operation(st, st.made, site, make, args)
+        st.unbegun[st.made] = Unbegun(what, site, coroutine)
+        return coroutine
 
 
-async def _operation(st: SagaState, unbegun: Unbegun, make: Callable[..., Operation], args: tuple[Any, ...]) -> Any:
-    st.unbegun.pop(id(unbegun), None)
-    st.site = unbegun.site
+async def _operation(
+    st: SagaState, number: int, site: Site, make: Callable[..., Operation], args: tuple[Any, ...]
+) -> Any:
+    st.unbegun.pop(number, None)
+    st.site = site
     operation = make(st, *args)
     try:
         return await operation.future

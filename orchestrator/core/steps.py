@@ -18,7 +18,7 @@ from orchestrator.problems import Problem, class_path
 from orchestrator.retry import Retry
 
 Kind = Literal["step", "transaction"]
-_IMMUTABLE = (str, int, bool, type(None))
+_IMMUTABLE = frozenset((str, int, bool, type(None)))
 _SILENCE = Problem(kind="timeout", type="TimedOut", text="the step did not end in time", effect="unknown")
 
 # What the engine reports after it has loaded a saga, for `LiveSaga.abandoned_steps`: nobody will hear of them again.
@@ -53,10 +53,11 @@ class Step(Operation):
     ) -> None:
         self.signature = _checked_signature(st, function)
         self.kind: Kind = kind
-        encoded = tuple(self._encoded(position, value) for position, value in enumerate(arguments))
+        if not _IMMUTABLE.issuperset(map(type, arguments)):
+            arguments = tuple(self._encoded(position, value) for position, value in enumerate(arguments))
         super().__init__(st, getattr(function, "__qualname__", type(function).__name__))
         self.function = function
-        self.arguments = encoded
+        self.arguments = arguments
         self.undo_function = undo
         self.has_undo = undo is not None
         self.database = database
@@ -190,6 +191,8 @@ class Step(Operation):
         return data
 
     def decoded_arguments(self) -> tuple[Any, ...]:
+        if tuple not in map(type, self.arguments):
+            return self.arguments
         return tuple(values.decode_bytes(*kept) if isinstance(kept, tuple) else kept for kept in self.arguments)
 
 

@@ -21,10 +21,9 @@ class SagaTask(tasks.Task[Any]):
     shield: "ShieldedFuture | None" = None
 
     def __init__(self, coro: Coroutine[Any, Any, Any], *, loop: "SagaLoop", name: str | None, context: Context) -> None:
-        number = loop.next_number()
-        self._hash = loop.hashes_from + number
+        self._hash = loop.next_hash()
         self.place = context.get(PLACE)
-        super().__init__(coro, loop=loop, name=name or f"task-{number}", context=context)
+        super().__init__(coro, loop=loop, name=name or f"task-{self._hash - loop.hashes_from}", context=context)
         self._log_destroy_pending = False
         # asyncio keeps one set of the tasks of ALL loops: who asks it for his own would walk over those of all sagas.
         tasks._unregister_task(self)
@@ -34,9 +33,11 @@ class SagaTask(tasks.Task[Any]):
 
 
 class SagaFuture(futures.Future[Any]):
+    __slots__ = ("_hash",)  # One is made for each operation: without a dict of its own it costs half.
+
     def __init__(self, *, loop: "SagaLoop") -> None:
-        self._hash = loop.hashes_from + loop.next_number()
         super().__init__(loop=loop)
+        self._hash = loop.next_hash()
 
     def __hash__(self) -> int:
         return self._hash

@@ -1,5 +1,7 @@
 """A live saga: feed it an entry, get what it decided. One entry is one turn (rule 15)."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +25,7 @@ from orchestrator.core.entries import (
 )
 from orchestrator.core.ids import SagaIdentity
 from orchestrator.core.lifecycle import TERMINAL, Status, refusal
+from orchestrator.core.loop import Outer, SagaLoop
 from orchestrator.core.mailbox import Mailbox
 from orchestrator.core.saga import Saga
 from orchestrator.core.saga_type import SagaType
@@ -116,13 +119,25 @@ class LiveSaga:
         """Names of the operations that are open or being undone, for people."""
         return tuple(op.name for _, op in sorted(self._st.operations.items()) if op.state in ("open", "undoing"))
 
+    @property
+    def decided(self) -> Sequence[Decision]:
+        """In the last turn."""
+        return self._st.decisions
+
     def site_of(self, index: int) -> Site | None:
-        """File and line of what led to the decision `index` of the last turn."""
+        """Where in the code stands what led to the decision `index` of the last turn."""
         return self._st.sites[index] if index < len(self._st.sites) else None
 
-    def replaying(self, is_replaying: bool) -> None:
-        """`s.log` is silent while the past is replayed."""
-        self._st.loop.replaying = is_replaying
+    @contextmanager
+    def replaying(self) -> Iterator[None]:
+        """Around calls of `advance` that repeat the past: `s.log` is silent. Nothing else may run in between."""
+        self._st.loop.replaying = True
+        before = self._enter()
+        try:
+            yield
+        finally:
+            self._leave(before)
+            self._st.loop.replaying = False
 
     def interrupt(self) -> None:
         """For the watchdog, from its thread, before it raises TurnTooLong in this one: the turn ends in Blocked
@@ -136,8 +151,7 @@ class LiveSaga:
         loop = self._st.loop
         loop.evict()
         for unbegun in self._st.unbegun.values():
-            if unbegun.coroutine is not None:
-                unbegun.coroutine.close()
+            unbegun.coroutine.close()
         self._mailbox.receivers.clear()
         self._st.forget()
 
@@ -145,16 +159,26 @@ class LiveSaga:
 
     def feed(self, entry: Entry) -> Turn | Ignored:
         """Run until quiet. Raises Blocked: then nothing of this turn may be stored or sent."""
+        before = self._enter()
+        try:
+            reason = self.advance(entry)
+        finally:
+            self._leave(before)
+        if reason is not None:
+            return Ignored(reason)
+        return Turn(decisions=tuple(self._st.decisions), next_timer=self.next_timer)
+
+    def advance(self, entry: Entry) -> str | None:
+        """The turn itself, in `feed` or inside of `replaying`. None, and see `decided`; or why the entry is ignored."""
         st = self._st
         st.begin_turn()
         before_us = st.loop.now_us
         st.loop.now_us = max(before_us, entry.at_us)
-        guarded_before = determinism.guard(st.loop)
         try:
             reason = self._apply(entry)
             if reason is not None:
                 st.loop.now_us = before_us
-                return Ignored(reason)
+                return reason
             st.loop.run()
         except Blocked:
             raise
@@ -164,15 +188,23 @@ class LiveSaga:
             raise Blocked(_problem(error)) from error
         except Exception as error:
             raise Blocked(problem_of(error)) from error
-        finally:
-            determinism.guard(guarded_before)
         if st.loop.broken is not None:
             broken = st.loop.broken
             raise (broken if isinstance(broken, Blocked) else Blocked(_problem(broken))) from broken
         if self._waits_for_nothing():
             raise Blocked(_problem(st.loop.misuse(f"{st.loop.waits_at()}: {_NOTHING}")))
         self.position += 1
-        return Turn(decisions=tuple(st.decisions), next_timer=self.next_timer)
+        return None
+
+    def _enter(self) -> tuple[SagaLoop | None, Outer]:
+        """From here on this thread is in the saga: its loop runs, and what reaches outside is refused."""
+        loop = self._st.loop
+        return determinism.guard(loop), loop.enter()
+
+    def _leave(self, before: tuple[SagaLoop | None, Outer]) -> None:
+        guarded, outer = before
+        self._st.loop.leave(outer)
+        determinism.guard(guarded)
 
     def _waits_for_nothing(self) -> bool:
         """It has not ended, and no entry but a person's verb could ever wake it."""

@@ -6,7 +6,7 @@ the batch is still ours is written again without the rest.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, LiteralString
 
@@ -153,11 +153,13 @@ def _joined(statements: tuple[LiteralString, ...]) -> LiteralString:
 
 
 def _statements(batch: Batch, partitions: Callable[[str], int]) -> Iterable[_Statement]:
+    moves = [move for shard in sorted(batch.shards) for move in batch.shards[shard].moves.values()]
     if created := batch.all("created"):
+        created, moves = _begun(created, moves)
         yield sagas.INSERT, sagas.insert_params(created)
     if rows := batch.all("turns"):
         yield journal.INSERT, journal.insert_params(rows)
-    if moves := [move for shard in sorted(batch.shards) for move in batch.shards[shard].moves.values()]:
+    if moves:
         yield sagas.MOVE, sagas.move_params(moves)
     if values := batch.all("values"):
         yield sagas.SET_VALUES, sagas.value_params(values)
@@ -166,6 +168,13 @@ def _statements(batch: Batch, partitions: Callable[[str], int]) -> Iterable[_Sta
     yield from _mail_statements(batch)
     if outcomes := batch.all("outcomes"):
         yield verbs.DONE, verbs.done_params(outcomes)
+
+
+def _begun(created: list[sagas.SagaRow], moves: list[sagas.Move]) -> tuple[list[sagas.SagaRow], list[sagas.Move]]:
+    """A saga whose row is new here and whose first turn is in this batch is written as what it has become, once."""
+    begun = {row.saga_no for row in created} & {move.saga_no for move in moves if move.begins}
+    rows = [replace(row, status="running", input=None) if row.saga_no in begun else row for row in created]
+    return rows, [move for move in moves if move.saga_no not in begun]
 
 
 def _mail_statements(batch: Batch) -> Iterable[_Statement]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import psycopg
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from orchestrator.core.entries import Json
 
@@ -60,7 +60,7 @@ def read(connection: psycopg.Connection[Any], saga_nos: list[int]) -> dict[int, 
     """The journals of these sagas, each a list of turns, each turn [entry, decision, ...]."""
     journals: dict[int, list[list[Json]]] = {saga_no: [] for saga_no in saga_nos}
     for saga_no, body in connection.execute(_READ, (saga_nos,)):
-        journals[saga_no].append(json.loads(body))
+        journals[saga_no].append(loads(body))
     return journals
 
 
@@ -93,3 +93,12 @@ def dumps(value: Json) -> str:
 def _refused_or_rare(value: Json) -> str:
     """What holds a NaN or may only look like it, and what the fast way does not take."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def loads(text: str) -> Json:
+    """What `dumps` was given, as JSON has it."""
+    try:
+        value: Json = from_json(text)  # twice as fast as Python's own
+    except (ValueError, TypeError):
+        return json.loads(text)  # a lone surrogate, or 200 lists within each other: the fast way takes neither
+    return value

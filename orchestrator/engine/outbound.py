@@ -164,6 +164,7 @@ class Outbound:
 
     def start_again(self, saga: SagaRow) -> Row:
         """The start of a queued saga once more: Kafka lost it."""
+        assert saga.input is not None, f"{saga.id} has begun"
         start = control.Start(
             uid=saga.uid,
             type=saga.type,

@@ -37,12 +37,12 @@ INSERT: LiteralString = """
     INSERT INTO amends.sagas (
         saga_no, id, uid, type, version, shard, status, input, input_hash, parent_id, parent_key, parent_reply_to,
         traceparent)
-    SELECT t.saga_no, t.id, t.uid, t.type, t.version, t.shard, 'queued', t.input, t.input_hash, t.parent_id,
+    SELECT t.saga_no, t.id, t.uid, t.type, t.version, t.shard, t.status, t.input, t.input_hash, t.parent_id,
         t.parent_key, t.parent_reply_to, t.traceparent
     FROM unnest(
-        %s::bigint[], %s::text[], %s::uuid[], %s::text[], %s::int[], %s::int[], %s::text[], %s::bytea[], %s::text[],
-        %s::text[], %s::text[], %s::text[]
-    ) AS t(saga_no, id, uid, type, version, shard, input, input_hash, parent_id, parent_key, parent_reply_to,
+        %s::bigint[], %s::text[], %s::uuid[], %s::text[], %s::int[], %s::int[], %s::text[], %s::text[], %s::bytea[],
+        %s::text[], %s::text[], %s::text[], %s::text[]
+    ) AS t(saga_no, id, uid, type, version, shard, status, input, input_hash, parent_id, parent_key, parent_reply_to,
         traceparent)
 """
 _ENDS: LiteralString = """
@@ -72,7 +72,7 @@ class SagaRow:
     version: int
     shard: int
     status: str
-    input: str
+    input: str | None  # None: it has begun, and position 0 of its journal holds it
     input_hash: bytes
     parent_id: str | None = None
     parent_key: str | None = None
@@ -106,6 +106,11 @@ class Move:
     result: str | None = None
     problem: Problem | None = None
     left_undone: tuple[str, ...] = ()
+
+    @property
+    def begins(self) -> bool:
+        """Nothing but the first turn of a saga that goes on."""
+        return self.before == "queued" and self.after == "running"
 
     def then(self, later: "Move") -> "Move":
         """Two changes in one batch are one."""
@@ -163,7 +168,7 @@ def finishes(connection: psycopg.Connection[Any], saga_nos: list[int]) -> dict[s
             status=status,
             result=None if result is None else json.loads(result),
             problem=None if problem is None else Problem.from_json(json.loads(problem)),
-            left_undone=tuple(left_undone),
+            left_undone=tuple(left_undone or ()),
         )
         for saga_id, status, result, problem, left_undone in connection.execute(_FINISHES, (saga_nos,))
     }
@@ -188,6 +193,7 @@ def insert_params(rows: Iterable[SagaRow]) -> tuple[list[Any], ...]:
         "type",
         "version",
         "shard",
+        "status",
         "input",
         "input_hash",
         "parent_id",
@@ -209,7 +215,7 @@ def move_params(moves: Iterable[Move]) -> tuple[list[Any], ...]:
         [m.after in ENDED for m in listed],
         [m.result for m in listed],
         [None if m.problem is None else json.dumps(m.problem.to_json()) for m in listed],
-        [json.dumps(list(m.left_undone)) for m in listed],
+        [json.dumps(m.left_undone) if m.left_undone else None for m in listed],
     )
 
 

@@ -108,6 +108,7 @@ class Turns:
     def begin(self, batch: Batch, resident: Resident, waiting: list[mail.Waiting]) -> None:
         """The first turn of a queued saga."""
         row, writes = resident.row, batch.of(resident.row.shard)
+        assert row.input is not None, f"{row.id} has begun before"
         entry = Started(at_us=self._now_us(), input=json.loads(row.input))
         saga_type = self._registry.get(row.type, row.version)
         if (trouble := self._condemnation(row.id)) is not None:

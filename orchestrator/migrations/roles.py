@@ -115,7 +115,7 @@ OBJECTS: tuple[Object, ...] = (
     _table(
         "engine",
         "sagas",
-        worker="SELECT, INSERT, UPDATE (status, ended_at, parked_at, result, problem, left_undone)",
+        worker="SELECT, INSERT, UPDATE (status, input, ended_at, parked_at, result, problem, left_undone)",
         # What a start says, and no more: neither its status nor whose child it is.
         client="SELECT, INSERT (id, uid, type, version, shard, input, input_hash, traceparent)",
         console=_READ,

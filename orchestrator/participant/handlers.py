@@ -21,7 +21,7 @@ from orchestrator.participant.handling import Handling, Transaction
 
 _C = TypeVar("_C")
 _R = TypeVar("_R")
-_K = TypeVar("_K")  # what an undo knows: the reply, or perhaps not
+_K_co = TypeVar("_K_co", covariant=True)  # what an undo knows: the reply, or perhaps not
 _U = TypeVar("_U")
 _E = TypeVar("_E", bound=Event)
 _D = TypeVar("_D", default=None)
@@ -88,7 +88,7 @@ class External:
             )
 
 
-class ExternalHandler(Generic[_C, _R, _K, _D]):
+class ExternalHandler(Generic[_C, _R, _K_co, _D]):
     """A command that calls out, and what the kit may do when its outcome is unknown."""
 
     effect: Effect = "external"
@@ -115,7 +115,9 @@ class ExternalHandler(Generic[_C, _R, _K, _D]):
         self.record_function = _once(self.record_function, _checked(function, 3), f"{self.command.__name__}.record")
         return function
 
-    def undo(self, function: Callable[[_C, _K, Handling[_D]], Coroutine[Any, Any, _U]], /) -> ExternalUndo[_C, _U, _D]:
+    def undo(
+        self, function: Callable[[_C, _K_co, Handling[_D]], Coroutine[Any, Any, _U]], /
+    ) -> ExternalUndo[_C, _U, _D]:
         """With a lookup it runs only for what did happen, and gets the reply. Without one it may get None."""
         handler: ExternalUndo[_C, _U, _D] = ExternalUndo(self.command, _checked(function, 3))
         self.undo_handler = _once(self.undo_handler, handler, f"{self.command.__name__}.undo")
@@ -174,6 +176,7 @@ class Participant(Generic[_D]):
         /,
         *,
         effect: Literal["external"],
+        lookup: Callable[[_C, Handling[_D]], Coroutine[Any, Any, _R | None]] | None = None,
         timeout_s: float = 10.0,
         concurrency: int = 20,
         breaker: Breaker | None = None,

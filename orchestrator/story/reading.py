@@ -74,7 +74,7 @@ def _enter(story: Story, entry: Line, decisions: Sequence[Line], ended: Ended) -
 
 
 def _answered(story: Story, entry: Line, decisions: Sequence[Line], ended: Ended) -> None:
-    seq, outcome, problem = int(entry["seq"]), str(entry.get("outcome", "")), entry.get("problem") or {}
+    seq, outcome, problem = int(entry["seq"]), str(entry.get("outcome", "succeeded")), entry.get("problem") or {}
     undone = story.undoing_steps.get(seq)
     operation = story.operations.get(seq if undone is None else undone)
     if operation is None:

@@ -78,8 +78,8 @@ def operations(parts: Sequence[tuple[int, dict[str, Any]]]) -> list[Line]:
                 lines[seq].attempts = attempt
             case {"op": "call", "seq": seq, "name": name}:
                 lines[seq] = Line(name, at_us)
-            case {"in": "replied", "seq": seq, "outcome": "succeeded" | "failed" as outcome}:
-                lines[seq].answered_us, lines[seq].outcome = at_us, outcome
+            case {"in": "replied", "seq": seq, **rest} if rest.get("outcome") in (None, "succeeded", "failed"):
+                lines[seq].answered_us, lines[seq].outcome = at_us, rest.get("outcome", "succeeded")
             case {"op": "undo", "undo_of": seq}:
                 lines[seq].undo_asked_us = lines[seq].undo_asked_us or at_us
             case {"in": "undo_replied", "seq": seq, "outcome": "undone"}:

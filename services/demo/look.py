@@ -141,7 +141,7 @@ def open_saga(journal: Sequence[TupleRow]) -> OpenSaga:
             case {"op": "undo", "undo_of": seq}:
                 calls.discard(seq)
                 undos.add(seq)
-            case {"in": "replied", "seq": seq, "outcome": "succeeded" | "failed"}:
+            case {"in": "replied", "seq": seq, **rest} if rest.get("outcome") in (None, "succeeded", "failed"):
                 calls.discard(seq)
             case {"in": "undo_replied", "seq": seq, "outcome": "undone"}:
                 undos.discard(seq)

@@ -51,9 +51,9 @@ class Shop:
         self._stopped: set[str] = set()
         self._gateway = httpx.AsyncClient(base_url=world.gateway_url, timeout=START_PATIENCE_S)
 
-    async def open(self) -> None:
-        """Start everything; return when the gateway answers. The others take what comes when they are ready."""
-        await asyncio.gather(*map(self.start, self._programs))
+    async def open(self, *names: str) -> None:
+        """Start these, or all; return when the gateway answers. The others take what comes when they are ready."""
+        await asyncio.gather(*map(self.start, names or self._programs))
         async with asyncio.timeout(START_PATIENCE_S):
             while not await self._gateway_answers():
                 self.check()
@@ -112,6 +112,11 @@ class Shop:
     async def gateway_phase(self, phase: Phase) -> None:
         """Let the gateway go slow, down, or be well again."""
         (await self._gateway.post("/admin/phase", json={"phase": phase})).raise_for_status()
+
+    async def restart_gateway(self, seconds: float, distraction_s: float) -> None:
+        """It is down for so long, and for `distraction_s` more for each request that it turns away meanwhile."""
+        phase = {"phase": "down", "restart_s": seconds, "distraction_s": distraction_s}
+        (await self._gateway.post("/admin/phase", json=phase)).raise_for_status()
 
     def _signal(self, number: int) -> None:
         for name in FREEZABLE:

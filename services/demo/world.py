@@ -9,7 +9,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -81,16 +81,21 @@ class World:
 
 async def prepare(running: RunningStack, options: Options) -> World:
     """Drop the former run's databases and make this one's, with all tables and goods on the shelves."""
-    options.folder.mkdir(parents=True, exist_ok=True)
+    world = await new_world(running, options.var, options.folder, ("orchestrator", *SERVICES))
+    await build(world)
+    return world
+
+
+async def new_world(running: RunningStack, var: Path, folder: Path, databases: Iterable[str]) -> World:
+    """Names and addresses for a run; nothing is made yet. Drops what the former run in this folder left."""
+    folder.mkdir(parents=True, exist_ok=True)
     run = f"{time.strftime('%H%M%S')}_{secrets.token_hex(2)}"
-    admin_url = running.stack.database_url
-    urls = {name: with_database(admin_url, f"shop_{run}_{name}") for name in ("orchestrator", *SERVICES)}
-    ports = take(["gateway"], VarDir.at(options.var), cache_dir())
-    world = World(run, options.folder, running.stack, urls, ports["gateway"])
+    urls = {name: with_database(running.stack.database_url, f"shop_{run}_{name}") for name in databases}
+    ports = take(["gateway"], VarDir.at(var), cache_dir())
+    world = World(run, folder, running.stack, urls, ports["gateway"])
     world.report_path.unlink(missing_ok=True)  # A run that breaks off must not leave the former one's proof.
     await asyncio.to_thread(forget_former_run, world)
     leave_addresses(world)
-    await build(world)
     return world
 
 
@@ -123,10 +128,10 @@ async def build(world: World, shards: int = SHARDS) -> None:
     await asyncio.to_thread(stock.deliver, world.urls["stock"], DELIVERED)
 
 
-async def migrate(world: World, name: str, *parts: str) -> None:
+async def migrate(world: World, name: str, *parts: str, app: str = "services.app:app") -> None:
     """Make the runtime's tables and topics, as a deploy would. Raises RuntimeError with what `amends migrate` said."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "orchestrator.cli", "migrate", "services.app:app", *parts),
+        *(sys.executable, "-m", "orchestrator.cli", "migrate", app, *parts),
         env={**os.environ, **world.environment(name)},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

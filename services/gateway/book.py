@@ -40,18 +40,26 @@ CREATE TABLE IF NOT EXISTS attempts (
     answer TEXT CHECK (answer IN ('sent', 'lost', 'late', 'turned away', 'hung up'))
 );
 CREATE INDEX IF NOT EXISTS attempts_key ON attempts (key);
+CREATE INDEX IF NOT EXISTS attempts_order ON attempts (order_id);
+CREATE TABLE IF NOT EXISTS phases (
+    phase TEXT NOT NULL,
+    at REAL NOT NULL
+);
 """
 
 BEGIN: LiteralString = "INSERT INTO attempts (kind, key, order_id, phase, began_at) VALUES (?, ?, ?, ?, ?)"
 BOOKED: LiteralString = "UPDATE attempts SET effect = ? WHERE attempt = ?"
 END: LiteralString = "UPDATE attempts SET ended_at = ?, answer = ?, effect = coalesce(effect, 'none') WHERE attempt = ?"
 CHARGE_OF_KEY: LiteralString = "SELECT id, key, order_id, cents FROM charges WHERE key = ?"
+CHARGES_OF_ORDER: LiteralString = "SELECT id, key, order_id, cents FROM charges WHERE order_id = ? ORDER BY at"
 CHARGE: LiteralString = "SELECT id, key, order_id, cents FROM charges WHERE id = ?"
 REFUND_OF_KEY: LiteralString = "SELECT id, key, order_id, cents FROM refunds WHERE key = ?"
 ADD_CHARGE: LiteralString = "INSERT INTO charges (id, key, order_id, card, cents, at) VALUES (?, ?, ?, ?, ?, ?)"
 ADD_REFUND: LiteralString = "INSERT INTO refunds (id, key, charge_id, order_id, cents, at) VALUES (?, ?, ?, ?, ?, ?)"
 ATTEMPTS_SINCE: LiteralString = "SELECT count(*) FROM attempts WHERE began_at >= ?"
 TRIED_BEFORE: LiteralString = "SELECT count(*) FROM attempts WHERE key = ? AND kind = ?"
+ASKED_BEFORE: LiteralString = "SELECT count(*) FROM attempts WHERE order_id = ? AND kind = ?"
+ADD_PHASE: LiteralString = "INSERT INTO phases (phase, at) VALUES (?, ?)"
 ATTEMPTS_BY_KEY: LiteralString = "SELECT key, count(*) FROM attempts WHERE kind = 'charge' GROUP BY key"
 
 Kind = Literal["charge", "refund", "lookup"]
@@ -136,6 +144,20 @@ class Book:
         """How many requests came under this key, the running ones too."""
         (count,) = self._db.execute(TRIED_BEFORE, (key, kind)).fetchone()
         return int(count)
+
+    def charges_of(self, order_id: str) -> list[Booking]:
+        """All charges of an order, oldest first; more than one if it came under several keys."""
+        rows = self._db.execute(CHARGES_OF_ORDER, (order_id,)).fetchall()
+        return [Booking(charge, key, order, cents, repeated=True) for charge, key, order, cents in rows]
+
+    def times_asked(self, order_id: str, kind: Kind) -> int:
+        """How many requests came for this order, under whatever key, the running ones too."""
+        (count,) = self._db.execute(ASKED_BEFORE, (order_id, kind)).fetchone()
+        return int(count)
+
+    def note_phase(self, phase: str, at_s: float) -> None:
+        """The gateway is so from then on."""
+        self._db.execute(ADD_PHASE, (phase, at_s))
 
     def requests_since(self, since_s: float) -> int:
         """How many requests came since then."""

@@ -4,7 +4,7 @@ Times come from the key, not from a generator: the same request takes the same t
 """
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Phase = Literal["normal", "slow", "down"]
@@ -39,10 +39,26 @@ PACES: dict[Phase, Pace] = {
 }
 
 
-def trick_of(card: str, times_tried: int) -> Trick:
-    """What this card does now: a lost or late answer happens to the first request under a key only."""
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """It is down, and comes up by itself at `well_at_s` (since the epoch), if it is left in peace.
+
+    Each request that it has to turn away before costs it `distraction_s` of its restart: caches, logins and connections
+    have to wait for it. So a storm of requests keeps down what it wants an answer from.
+    """
+
+    well_at_s: float
+    distraction_s: float = 0.0
+
+    def distracted(self) -> "Restart":
+        """One more request had to be turned away."""
+        return replace(self, well_at_s=self.well_at_s + self.distraction_s)
+
+
+def trick_of(card: str, times_asked: int) -> Trick:
+    """What this card does now: a lost or late answer happens to the first request for an order only."""
     trick = CARDS.get(card, "none")
-    return trick if trick == "decline" or times_tried == 1 else "none"
+    return trick if trick == "decline" or times_asked == 1 else "none"
 
 
 def hangs_up(key: str, times_tried: int) -> bool:

@@ -2,8 +2,8 @@
 
 POST /charges {order_id, card, amount}    Idempotency-Key    201 {id}, 402 {reason}, 409 for a key used differently
 POST /refunds {order_id, charge}          Idempotency-Key    201 {id}, 404
-GET  /charges?key=K                       200 [{id, amount}] or []
-POST /admin/phase {phase}                 normal, slow, down
+GET  /charges?key=K or ?order_id=O        200 [{id, amount}] or []
+POST /admin/phase {phase}                 normal, slow, down; with restart_s and distraction_s: see `script.Restart`
 GET  /admin/state                         {phase, requests_per_second, running, attempts_by_key}
 """
 
@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from services.gateway.book import Answer, Book, Booking, KeyUsedDifferently, Kind, NoSuchCharge
 from services.gateway.hang_up import NoAnswer
-from services.gateway.script import LATE_ANSWER_S, PACES, Phase, Trick, hangs_up, trick_of
+from services.gateway.script import LATE_ANSWER_S, PACES, Phase, Restart, Trick, hangs_up, trick_of
 
 RATE_WINDOW_S = 2.0
 Work = Callable[[], Response]
@@ -44,6 +44,7 @@ class Gateway:
     def __init__(self, book: Book) -> None:
         self.book = book
         self.phase: Phase = "normal"
+        self.restart: Restart | None = None
         self.running = 0
 
     def application(self) -> Starlette:
@@ -63,8 +64,8 @@ class Gateway:
         key, body = request.headers.get("Idempotency-Key"), await request.json()
         if not key:
             return refusal(400, "send an Idempotency-Key")
-        attempt = self.book.begin("charge", key, body["order_id"], self.phase)
-        trick = trick_of(body["card"], self.book.times_tried(key, "charge"))
+        attempt = self._begin("charge", key, body["order_id"])
+        trick = trick_of(body["card"], self.book.times_asked(body["order_id"], "charge"))
         asked = Asked(request, attempt, "charge", key, trick)
         return await self._serve(asked, lambda: self._charge(attempt, key, body))
 
@@ -73,25 +74,30 @@ class Gateway:
         key, body = request.headers.get("Idempotency-Key"), await request.json()
         if not key:
             return refusal(400, "send an Idempotency-Key")
-        attempt = self.book.begin("refund", key, body["order_id"], self.phase)
+        attempt = self._begin("refund", key, body["order_id"])
         return await self._serve(Asked(request, attempt, "refund", key), lambda: self._refund(attempt, key, body))
 
     async def look_up(self, request: Request) -> Response:
-        """What was charged under a key."""
-        key = request.query_params.get("key", "")
-        attempt = self.book.begin("lookup", key, None, self.phase)
-        return await self._serve(Asked(request, attempt, "lookup", key), lambda: self._look_up(key))
+        """What was charged under a key, or for an order."""
+        key, order_id = request.query_params.get("key", ""), request.query_params.get("order_id")
+        attempt = self._begin("lookup", key, order_id)
+        return await self._serve(Asked(request, attempt, "lookup", key), lambda: self._look_up(key, order_id))
 
     async def set_phase(self, request: Request) -> Response:
         """Let everything go wrong, or well again."""
-        phase = (await request.json())["phase"]
+        asked = await request.json()
+        phase = asked["phase"]
         if phase not in PACES:
             return refusal(400, f"phases are {', '.join(PACES)}")
-        self.phase = phase
+        now_s = time.time()
+        self._enter(phase, now_s)
+        if "restart_s" in asked:
+            self.restart = Restart(now_s + asked["restart_s"], asked.get("distraction_s", 0.0))
         return JSONResponse({"phase": phase})
 
     async def state(self, _request: Request) -> Response:
         """What the gateway sees of its customers."""
+        self._come_up()
         return JSONResponse(
             {
                 "phase": self.phase,
@@ -100,6 +106,22 @@ class Gateway:
                 "attempts_by_key": self.book.attempts_by_key(),
             }
         )
+
+    def _enter(self, phase: Phase, at_s: float) -> None:
+        self.phase, self.restart = phase, None
+        self.book.note_phase(phase, at_s)
+
+    def _come_up(self) -> None:
+        """Be well, if the restart is over."""
+        if self.restart is not None and time.time() >= self.restart.well_at_s:
+            self._enter("normal", self.restart.well_at_s)
+
+    def _begin(self, kind: Kind, key: str, order_id: str | None) -> int:
+        """Write the request down, before anything is done about it; return its number."""
+        self._come_up()
+        if self.restart is not None:
+            self.restart = self.restart.distracted()
+        return self.book.begin(kind, key, order_id, self.phase)
 
     async def _serve(self, asked: Asked, work: Work) -> Response:
         """Take the time, do the work halfway through it, and answer as the phase and the trick say."""
@@ -146,7 +168,9 @@ class Gateway:
         self.book.note_effect(attempt, "repeated" if refund.repeated else "booked")
         return JSONResponse(shown(refund), 201)
 
-    def _look_up(self, key: str) -> Response:
+    def _look_up(self, key: str, order_id: str | None) -> Response:
+        if order_id is not None:
+            return JSONResponse([shown(charge) for charge in self.book.charges_of(order_id)])
         found = self.book.charge_of(key)
         return JSONResponse([] if found is None else [shown(found)])
 

@@ -1,6 +1,5 @@
 """How long it takes to have a saga of 1,000 entries back in memory: from its journal to a coroutine that waits."""
 
-import json
 import statistics
 import time
 
@@ -10,7 +9,7 @@ from orchestrator.core.entries import Entry, Started, StepEnded
 from orchestrator.core.ids import SagaIdentity
 from orchestrator.core.replay import journal_body, replay
 from orchestrator.core.turn import LiveSaga
-from orchestrator.engine.journal import dumps
+from orchestrator.engine.journal import dumps, loads
 from tests.bench.installation import Installation
 from tests.bench.program import PATIENCE, PAYLOAD, forget, think
 
@@ -32,7 +31,7 @@ def replay_thousand(_: Installation) -> dict[str, float]:
     taken_ms = []
     for _ in range(TIMES):
         began_s = time.perf_counter()
-        live = replay(long, identity, [json.loads(text) for text in texts])
+        live = replay(long, identity, [loads(text) for text in texts])
         taken_ms.append((time.perf_counter() - began_s) * 1_000)
         assert live.position == ENTRIES
         live.evict()

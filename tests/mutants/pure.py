@@ -588,7 +588,7 @@ MUTANTS = (
         18,
         "the_report_names_no_line",
         "orchestrator/core/replay.py",
-        'return f"at {site[0]}:{site[1]}" if site is not None else ""',
+        'return f"at {file_and_line(site)}" if site is not None else ""',
         'return ""',
     ),
     Mutant(

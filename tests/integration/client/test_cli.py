@@ -167,11 +167,13 @@ def test_show_tells_the_whole(amends: Amends, database_url: str) -> None:
         database_url,
         "order-7",
         [STARTED, {"op": "set", "seq": 0, "key": "status", "value": "new"}, {**CALL, "seq": 1}],
+        [{"in": "replied", "at": STARTED["at"], "seq": 1}, {**CALL, "seq": 2}],
     )
     code, out, _ = amends("show", "order-7")
     assert code == exits.OK
     assert "waits for    call ReserveStock" in out
     assert 'set status = "new"; call #1 ReserveStock' in out
+    assert "replied #1 succeeded" in out
     shown = json.loads(amends("show", "order-7", "--json")[1])
     assert shown["saga"]["id"] == "order-7"
     assert shown["waiting_for"] == ["call ReserveStock"]

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from orchestrator import Command, Failure, Participant, Saga, SyncClient, Transaction, saga
+from orchestrator.client import reading
 from orchestrator.errors import SagaIdTaken
 from tests.deadlines import deadline
 from tests.integration.engine.kit import System
@@ -49,7 +50,8 @@ def test_a_saga_calls_sleeps_steps_and_ends(system: System) -> None:
             client.start(welcome, "Grace", id="welcome-ada")
         with pytest.raises(Unwelcome):
             client.run(welcome, "Mallory", id="welcome-mallory", timeout=deadline(30))
-    assert system.rows("SELECT id, status FROM amends.sagas ORDER BY id") == [
-        ("welcome-ada", "completed"),
-        ("welcome-mallory", "failed"),
+        assert client.request(reading.whole_record("welcome-ada")).input == "Ada"
+    assert system.rows("SELECT id, status, input FROM amends.sagas ORDER BY id") == [
+        ("welcome-ada", "completed", None),
+        ("welcome-mallory", "failed", None),
     ]

@@ -13,7 +13,8 @@ def started(*decisions: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def replied(at_s: float, seq: int, outcome: str, *decisions: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
-    return [{"in": "replied", "at": int(at_s * S), "seq": seq, "attempt": 1, "outcome": outcome, **more}, *decisions]
+    said = {} if outcome == "succeeded" else {"outcome": outcome}  # what is usual is left out
+    return [{"in": "replied", "at": int(at_s * S), "seq": seq, **said, **more}, *decisions]
 
 
 def only(story: Story) -> Operation:
@@ -47,11 +48,18 @@ def test_a_definite_no_and_an_unknown_end_are_told_apart() -> None:
     assert only(read_story([started(CALL), replied(2, 0, "failed", problem=unknown)])).state == "unknown"
 
 
+def test_what_is_usual_of_an_answer_may_be_said_or_left_out() -> None:
+    answer = {"in": "replied", "at": 2 * S, "seq": 0}
+    story = read_story([started(CALL), [answer]])
+    assert story == read_story([started(CALL), [{**answer, "attempt": 1, "outcome": "succeeded"}]])
+    assert only(story).state == "succeeded"
+
+
 def test_an_undo_is_open_until_it_is_answered() -> None:
     undo = {"op": "undo", "undo_of": 0, "attempt": 1, "name": "ReserveStock", "known": "done"}
     rows = [started(CALL), replied(2, 0, "succeeded", undo)]
     assert waiting_for(read_story(rows)) == ("undo of call ReserveStock",)
-    answer = {"in": "undo_replied", "at": 3 * S, "seq": 0, "attempt": 1, "outcome": "undone"}
+    answer = {"in": "undo_replied", "at": 3 * S, "seq": 0, "outcome": "undone"}
     story = read_story([*rows, [answer, {"op": "finish", "name": "failed", "problem": {"type": "X", "text": ""}}]])
     assert waiting_for(story) == ()
     assert only(story).undo is not None
@@ -62,10 +70,10 @@ def test_an_undo_is_open_until_it_is_answered() -> None:
 def test_the_undo_of_a_step_is_a_step_that_names_it() -> None:
     step = {"op": "step", "seq": 0, "name": "grant_role"}
     undo = {"op": "step", "seq": 1, "name": "revoke_role", "undo_of": 0}
-    ended = {"in": "step_ended", "at": 2 * S, "seq": 0, "attempt": 1, "outcome": "succeeded"}
+    ended = {"in": "step_ended", "at": 2 * S, "seq": 0}
     rows = [started(step), [ended, undo]]
     assert waiting_for(read_story(rows)) == ("undo of step grant_role",)
-    undone = {"in": "step_ended", "at": 3 * S, "seq": 1, "attempt": 1, "outcome": "succeeded"}
+    undone = {"in": "step_ended", "at": 3 * S, "seq": 1}
     assert waiting_for(read_story([*rows, [undone]])) == ()
 
 

@@ -1,6 +1,8 @@
 """Messages: order, doubles, channels, and none lost (rule 12, hole A10)."""
 
 import asyncio
+import queue
+import threading
 from dataclasses import replace
 
 import pytest
@@ -197,3 +199,40 @@ def test_the_handle_is_for_its_own_saga() -> None:
     Driver(leaks, 0)
     with pytest.raises(Misuse, match="outside of its saga"):
         handles[0].set("a", 1)
+
+    @saga
+    async def borrows(s: Saga, _: int) -> None:
+        with pytest.raises(Misuse, match="outside of its saga"):
+            handles[0].set("a", 1)
+        s.set("a", 2)
+        await s.receive(Paid)
+
+    (turn,) = Driver(borrows, 0).rows
+    assert [decision["op"] for decision in turn[1:]] == ["set", "receive"]
+
+
+def test_the_handle_is_not_for_a_thread_even_while_a_turn_runs() -> None:
+    given: queue.SimpleQueue[Saga | None] = queue.SimpleQueue()
+    told: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def uses() -> None:
+        while (handle := given.get()) is not None:  # live, and on each replay
+            try:
+                handle.set("a", 1)
+            except Misuse as error:
+                told.put(str(error))
+            else:
+                told.put("it was taken")
+
+    @saga
+    async def lends(s: Saga, _: int) -> str:
+        given.put(s)
+        return told.get(timeout=10)
+
+    thread = threading.Thread(target=uses)
+    thread.start()
+    try:
+        assert "outside of its saga" in Driver(lends, 0).end.result
+    finally:
+        given.put(None)
+        thread.join()

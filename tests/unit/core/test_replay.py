@@ -2,12 +2,16 @@
 
 import json
 import logging
+from asyncio import events
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator import Failure, Message, OperationFailed, Saga, saga
 from orchestrator.core.blocked import Blocked
+from orchestrator.core.determinism import install_guard
 from orchestrator.core.entries import Json, entry_from_json, entry_to_json
 from orchestrator.core.replay import replay
 from orchestrator.core.saga_type import SagaType
@@ -19,6 +23,10 @@ from tests.unit.core.shop import LOST, Driver, Paid, Print, Reserve
 async def original(s: Saga, _: int) -> str:
     await s.call(Reserve(sku="a"))
     return await s.call(Print(order="1"))
+
+
+def returns_anything() -> Any:
+    """What it returned is fed by hand."""
 
 
 def journal() -> Driver:
@@ -92,6 +100,33 @@ def test_cut_anywhere_it_replays() -> None:
     for position in range(len(driver.rows) + 1):
         live = replay(original, driver.identity, driver.rows[:position])
         assert live.position == position
+        live.evict()
+
+
+def test_where_the_rows_come_from_is_outside_of_the_saga() -> None:
+    """They may be read as they are wanted: from Postgres, with pauses, with log lines."""
+
+    @saga
+    async def listens(s: Saga, _: int) -> None:
+        while True:
+            await s.receive(Paid)
+
+    driver = Driver(listens, 0)
+    for number in range(120):
+        driver.feed(driver.message(Paid(reference="1"), id=str(number)))
+    running = []
+
+    def read() -> Iterator[list[Json]]:
+        for row in driver.rows:
+            running.append(events._get_running_loop())
+            yield row
+        running.append(events._get_running_loop())
+
+    install_guard()
+    live = replay(listens, driver.identity, read())
+    assert live.position == 121
+    assert running == [None] * 122
+    with Path(__file__).open():  # and who replayed is outside again
         live.evict()
 
 
@@ -226,3 +261,44 @@ def test_entries_and_their_json() -> None:
     for entry in entries:
         data: Json = json.loads(json.dumps(entry_to_json(entry)))
         assert entry_from_json(data) == entry
+
+
+def test_what_is_usual_is_left_out_and_a_journal_that_says_it_is_the_same() -> None:
+    @saga
+    async def works(s: Saga, _: int) -> None:
+        await s.step(returns_anything)
+        await s.call(Reserve(sku="a"))
+        await s.call(Print(order="1"))
+
+    driver = Driver(works, 0)
+    for entry in (driver.step(0, 5), driver.reply(1), driver.failed(2), driver.undone(1)):
+        driver.feed(entry)
+    short = json.loads(json.dumps(driver.rows))
+    assert [sorted(row[0].keys() & {"attempt", "outcome"}) for row in short] == [[], [], [], ["outcome"], ["outcome"]]
+    # As journals said it before.
+    long = [[{"attempt": 1, "outcome": "succeeded", "body": None, **row[0]}, *row[1:]] for row in short[1:4]]
+    long = [short[0], *long, [{"attempt": 1, **short[4][0]}, *short[4][1:]]]
+    assert [entry_from_json(row[0]) for row in long] == [entry_from_json(row[0]) for row in short]
+    for rows in (short, long):
+        assert replay(works, driver.identity, rows).status == driver.end.status == "failed"
+
+
+class Noted(Message, name="ReplayNoted"):
+    note: Any
+
+
+@pytest.mark.parametrize("value", ["", None, 0, False, [], {}, [None], "0"])
+def test_what_is_empty_or_none_is_read_as_it_was(value: Json) -> None:
+    @saga
+    async def keeps(s: Saga, given: Any) -> Any:
+        return [given, await s.step(returns_anything), (await s.receive(Noted)).note]
+
+    driver = Driver(keeps, value)
+    fed = [driver.step(0, value), driver.message(Noted(note=value), id="1")]
+    for entry in fed:
+        driver.feed(entry)
+    rows = json.loads(json.dumps(driver.rows))
+    assert [entry_from_json(row[0]) for row in rows[1:]] == fed
+    assert driver.end.result == [value, value, value]
+    again = replay(keeps, driver.identity, rows)
+    assert again.status == "completed"

@@ -115,6 +115,21 @@ async def test_an_answer_is_lost_after_the_charge_was_booked_and_the_second_requ
     assert rows(book, "SELECT effect, answer FROM attempts") == [("booked", "lost"), ("repeated", "sent")]
 
 
+async def test_an_answer_is_lost_once_an_order_also_where_each_request_has_a_key_of_its_own(tmp_path: Path) -> None:
+    book = tmp_path / "book"
+    async with gateway(book) as client:
+        with pytest.raises(httpx.TransportError):
+            await charge(client, "k1", LOSES_ANSWER)
+        assert (await charge(client, "k2", LOSES_ANSWER)).status_code == 201
+        found = (await client.get("/charges", params={"order_id": "o-1"})).json()
+        assert len(found) == 2
+        assert (await client.get("/charges", params={"order_id": "o-2"})).json() == []
+    assert rows(book, "SELECT effect, answer FROM attempts WHERE kind = 'charge'") == [
+        ("booked", "lost"),
+        ("booked", "sent"),
+    ]
+
+
 async def test_a_late_answer_comes_after_the_clients_patience(tmp_path: Path) -> None:
     book = tmp_path / "book"
     async with gateway(book) as client:
@@ -137,6 +152,35 @@ async def test_while_it_is_down_it_turns_away_or_hangs_up_and_books_nothing(tmp_
     assert rows(book, "SELECT count(*) FROM charges") == [(1,)]
     answers = {row[0] for row in rows(book, "SELECT DISTINCT answer FROM attempts WHERE phase = 'down'")}
     assert answers == {"turned away", "hung up"}
+
+
+async def restarting(client: httpx.AsyncClient, restart_s: float, distraction_s: float) -> None:
+    phase = {"phase": "down", "restart_s": restart_s, "distraction_s": distraction_s}
+    (await client.post("/admin/phase", json=phase)).raise_for_status()
+
+
+async def test_a_restart_ends_by_itself_and_the_book_says_when(tmp_path: Path) -> None:
+    book = tmp_path / "book"
+    async with gateway(book) as client:
+        await restarting(client, 0.2, 0.0)
+        assert (await client.get("/admin/state")).json()["phase"] == "down"
+        await asyncio.sleep(0.25)
+        assert (await charge(client, "k")).status_code == 201
+    ((down, began_s), (well, ended_s)) = rows(book, "SELECT phase, at FROM phases ORDER BY at")
+    assert (down, well) == ("down", "normal")
+    assert ended_s - began_s == pytest.approx(0.2, abs=0.001)
+
+
+async def test_what_a_restart_has_to_turn_away_makes_it_longer(tmp_path: Path) -> None:
+    book = tmp_path / "book"
+    async with gateway(book) as client:
+        await restarting(client, 0.2, 30.0)
+        with suppress(httpx.TransportError):
+            await charge(client, "k")
+        await asyncio.sleep(0.25)
+        assert (await client.get("/admin/state")).json()["phase"] == "down"
+        await client.post("/admin/phase", json={"phase": "normal"})  # whoever mends it has the last word
+        assert (await charge(client, "k")).status_code == 201
 
 
 async def test_the_book_outlives_the_process(tmp_path: Path) -> None:

@@ -26,13 +26,16 @@ def started(s: float, *decisions: dict[str, Any]) -> Turn:
 
 
 def replied(s: float, seq: int, *decisions: dict[str, Any], attempt: int = 1, **fields: Any) -> Turn:
-    fields.setdefault("outcome", "succeeded")
-    return turn(s, "replied", *decisions, seq=seq, attempt=attempt, **fields)
+    return turn(s, "replied", *decisions, seq=seq, **_unusual(attempt), **fields)
 
 
 def undone(s: float, seq: int, *decisions: dict[str, Any], attempt: int = 1, **fields: Any) -> Turn:
     fields.setdefault("outcome", "undone")
-    return turn(s, "undo_replied", *decisions, seq=seq, attempt=attempt, **fields)
+    return turn(s, "undo_replied", *decisions, seq=seq, **_unusual(attempt), **fields)
+
+
+def _unusual(attempt: int) -> dict[str, Any]:
+    return {"attempt": attempt} if attempt > 1 else {}
 
 
 def timer(s: float, *decisions: dict[str, Any]) -> Turn:
