@@ -6,18 +6,22 @@ from typing import Any
 import httpx
 import pytest
 
-from orchestrator import Command, Failure, Participant, Saga, Transaction, saga
+from orchestrator import Command, Failure, Message, Participant, Saga, Transaction, saga
 from orchestrator.api import create_api
 from tests.deadlines import eventually_async
 from tests.integration.api.conftest import ADA, TOKENS
 from tests.integration.engine.conftest import books, system
 from tests.integration.engine.kit import System
-from tests.integration.engine.program import Go, Post, TooMuch
+from tests.integration.engine.program import Post, TooMuch
 from tests.roles import login_of
 
 __all__ = ["books", "system"]
 
 shelves = Participant("shelves")
+
+
+class Onward(Message, name="OnwardOverHttp"):
+    """By name alone it is found: no other module of the tests may have one of that name."""
 
 
 class Shelve(Command[str], service="shelves"):
@@ -44,7 +48,7 @@ async def take_down(cmd: Shelve, _: str, tx: Transaction) -> None:
 @saga(name="posts")
 async def posts(s: Saga, account: str) -> int:
     first = await s.call(Post(account=account, amount=10))
-    await s.receive(Go)
+    await s.receive(Onward)
     return first
 
 
@@ -82,15 +86,15 @@ async def test_a_saga_is_started_told_and_seen_to_its_end(books: System, asks: h
     assert (await asks.put("/v1/sagas/p", json={"type": "posts", "input": "p"})).status_code == 201
 
     async def waits() -> bool:
-        return (await asks.get("/v1/sagas/p")).json()["waiting_for"] == ["receive Go"]
+        return (await asks.get("/v1/sagas/p")).json()["waiting_for"] == ["receive OnwardOverHttp"]
 
-    await eventually_async(waits, 30, "it waits for Go")
-    sent = await asks.post("/v1/sagas/p/messages", json={"type": Go.__wire_name__, "body": {}, "message_id": "1"})
+    await eventually_async(waits, 30, "it waits")
+    sent = await asks.post("/v1/sagas/p/messages", json={"type": Onward.__wire_name__, "body": {}, "message_id": "1"})
     assert sent.status_code == 202
     found = await is_now(asks, "p", "completed")
     assert [(one["kind"], one["name"], one["state"]) for one in found["ops"]] == [
         ("call", "Post", "succeeded"),
-        ("receive", "Go", "succeeded"),
+        ("receive", "OnwardOverHttp", "succeeded"),
     ]
     attempts = (await asks.get("/v1/sagas/p/trace")).json()["attempts"]
     assert {one["worker"] for one in attempts} == {"first"}
