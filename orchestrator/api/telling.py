@@ -139,7 +139,7 @@ def _deadline(told: Told) -> datetime | None:
 
 def _is_seam(owner: Owner, story: Story) -> bool:
     """Whoever had the shard before the saga's first turn took nothing over from it."""
-    return owner.came_later and story.started_us is not None and owner.at_us >= story.started_us
+    return story.started_us is not None and owner.at_us >= story.started_us
 
 
 def _seam(owner: Owner, story: Story, shard: int) -> models.Seam:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.canonical import checked_name
 from orchestrator.client.requests import adapter, encoded_input
 from orchestrator.contracts import message_named
 from orchestrator.errors import PayloadError, RequestError
@@ -37,7 +38,7 @@ def encoded_by_name(type_name: str, value: Any, settings: Settings) -> bytes:
 
     Raises RequestError for a message that nobody knows, PayloadError for fields that are not its.
     """
-    if (cls := message_named(type_name)) is not None:
+    if (cls := message_named(checked_name("a message's type", type_name))) is not None:
         try:
             checked = cls.model_validate_json(json.dumps(value))
         except ValueError as error:
@@ -45,7 +46,7 @@ def encoded_by_name(type_name: str, value: Any, settings: Settings) -> bytes:
         framing.prepare(settings, [cls])
         return avro.encode(cls, checked.model_dump(mode="json"))
     path = settings.schemas_dir / f"{type_name}.avsc"
-    if "/" in type_name or not path.is_file():
+    if path.parent != settings.schemas_dir or not path.is_file():
         raise RequestError(
             f"no message {type_name} is known: say where its class is (--app shop.app:app) or where its schema is "
             f"(AMENDS_SCHEMAS_DIR; there is no {path})"

@@ -17,7 +17,7 @@ OWNERS_MAX = 1_000  # of a shard: the latest
 
 # The owners that a saga's shard had until its end: the first of them may have come before the saga.
 _SELECT_OWNERS: LiteralString = """
-    SELECT CAST(extract(epoch FROM t.at) * 1000000 AS bigint), t.epoch, t.name, t.at > s.started_at
+    SELECT CAST(extract(epoch FROM t.at) * 1000000 AS bigint), t.epoch, t.name
     FROM amends.sagas s
     JOIN amends.takeovers t ON t.shard = s.shard AND (s.ended_at IS NULL OR t.at <= s.ended_at)
     WHERE s.id = CAST(%(id)s AS text)
@@ -49,12 +49,11 @@ _SELECT_BREAKERS: LiteralString = """
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who took a saga's shard, and when. `came_later`: the saga had begun by then."""
+    """Who took a saga's shard, and when."""
 
     at_us: int
     epoch: int
     worker: str
-    came_later: bool
 
 
 @dataclass(frozen=True, slots=True)
