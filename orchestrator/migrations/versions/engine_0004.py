@@ -3,7 +3,7 @@
 from orchestrator.migrations.revisions import execute_file
 
 revision = "engine_0004"
-down_revision = "engine_0002"
+down_revision = "engine_0003"
 branch_labels = None
 depends_on = None
 
