@@ -43,7 +43,7 @@ def test_the_fast_run_is_ninety_without_a_key_and_forty_five_with_it(stack: Stac
         check=False,
     )
     try:
-        assert run.returncode == 0, run.stdout + run.stderr
+        assert run.returncode in (0, 3), run.stdout + run.stderr
         report = json.loads((folder / "report.json").read_text())
         (book,) = folder.glob("gateway-*.sqlite")
         with sqlite3.connect(f"file:{book}?mode=ro", uri=True) as reading:
@@ -59,5 +59,9 @@ def test_the_fast_run_is_ninety_without_a_key_and_forty_five_with_it(stack: Stac
     for name, told in report["runs"].items():
         assert (told["charges"], told["money_taken_cents"]) == taken[name][:2]
         assert told["requests"] == asked[name] == sum(told["requests_by_second"].values())
+    # How much of a storm so few charges make is the machine's: only that may be too little to prove something.
+    assert [why for why in report["why_nothing_proved"] if "it was no storm" not in why] == []
+    assert report["violations"] == []
+    assert asked["storm"] > asked["trickle"]
     assert report["runs"]["trickle"]["orders_completed"] == CHARGES
     ET.parse(folder / "storm.svg")
