@@ -252,8 +252,9 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
     def evict(self) -> None:
         """Close every coroutine, the newest first, while every operation refuses; never left to garbage collection."""
         self.evicted = True
-        outer = events._get_running_loop()
+        outer, thread = events._get_running_loop(), self.thread
         events._set_running_loop(self)
+        self.thread = get_ident()
         try:
             for task in reversed(self.tasks + self._system_tasks):
                 close(task.get_coro())
@@ -263,6 +264,7 @@ class SagaLoop(_AbstractLoop):  # type: ignore[misc]  # see above
             for generator in reversed(self.generators):
                 end(generator)
         finally:
+            self.thread = thread
             events._set_running_loop(outer)
         self.timers.clear()
         self.tasks, self._system_tasks, self._ready, self._retries = [], [], [], []
