@@ -100,9 +100,7 @@ def place_of(cursor: str, filters: Filters) -> int:
         padded = cursor + "=" * (-len(cursor) % 4)
         next_no, digest = json.loads(base64.b64decode(padded, b"-_", validate=True))
     except (ValueError, TypeError, RecursionError):
-        raise RequestError(
-            f"{cursor[:40]!r} is no cursor of a list of sagas: take `next_cursor` as it was given"
-        ) from None
+        raise _no_cursor(cursor) from None
     if type(next_no) is not int or not 0 <= next_no <= NEWEST:
         raise _no_cursor(cursor)
     if digest != _digest(filters):
