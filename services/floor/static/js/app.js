@@ -36,7 +36,7 @@ class Page {
     this.plugs = new Plugs(this.store, complain);
     this.meters = new Meters(this.store);
     this.log = new Log(this.store);
-    this.saga = new SagaView(this.store, complain);
+    this.saga = new SagaView(this.store, this.kills, complain);
     this.desk = new DeskView(this.store, complain);
     this.main = /** @type {HTMLElement} */ (document.querySelector("main"));
     this.#furnish();

@@ -17,32 +17,32 @@ const STEPS = {
     running: "Placing the order", undoing: "cancelling the order", stands: "The order",
   },
   "call:ReserveDishes": {
-    column: "Stock", does: "Reserve the dishes", undoes: "Put the dishes back",
+    column: "Stock", does: "Reserve dishes", undoes: "Put dishes back",
     running: "Reserving dishes", undoing: "putting the dishes back", stands: "The dishes",
   },
   "call:ReserveStock": {
-    column: "Stock", does: "Reserve the goods", undoes: "Put the goods back",
+    column: "Stock", does: "Reserve goods", undoes: "Put goods back",
     running: "Reserving goods", undoing: "putting the goods back", stands: "The goods",
   },
   "call:RequestPayment": {
-    column: "Charge", does: "Charge the card", undoes: "Give the money back",
-    running: "Charging", undoing: "giving the money back", stands: "The charge",
+    column: "Charge", does: "Request payment", undoes: "Take the payment back",
+    running: "Asking for payment", undoing: "taking the payment back", stands: "The payment",
   },
   "call:ChargeCard": {
     column: "Charge", does: "Charge the card", undoes: "Refund the card",
     running: "Charging", undoing: "refunding", stands: "The charge",
   },
   "receive:PaymentSettled | PaymentRefused": {
-    column: "Payment", does: "Wait for the payment", undoes: "",
+    column: "Payment", does: "Wait for payment", undoes: "",
     running: "Waiting for payment", undoing: "", stands: "The answer",
   },
   "call:MarkPaid": {
-    column: "Paid", does: "Mark it as paid", undoes: "Mark it as unpaid",
+    column: "Paid", does: "Mark as paid", undoes: "Mark as unpaid",
     running: "Marking it as paid", undoing: "marking it as unpaid", stands: "The mark “paid”",
   },
   "call:MarkDelivered": {
-    column: "Brought", does: "Note that it was brought", undoes: "",
-    running: "Noting that it was brought", undoing: "", stands: "The delivery",
+    column: "Brought", does: "Mark as brought", undoes: "",
+    running: "Marking as brought", undoing: "", stands: "The delivery",
   },
   "child:dispatch": {
     column: "Courier", does: "Send it out", undoes: "Call it back",
@@ -132,4 +132,9 @@ export function reasonOf(error) {
   if (name === "NotPaid") return /nobody paid/.test(error) ? "not paid in time" : "payment refused";
   if (name in REASONS) return REASONS[/** @type {keyof typeof REASONS} */ (name)];
   return /^[A-Z]\w*(\(|:|$)/.test(error) ? humanised(name) : error;
+}
+
+/** @param {number} count */
+export function dishes(count) {
+  return `${count} ${count === 1 ? "dish" : "dishes"}`;
 }

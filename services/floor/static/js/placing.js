@@ -21,7 +21,7 @@ export class Placing {
     this.opener = h("button", {
       type: "button", class: "btn is-main is-opener", "aria-label": "Place one with a trouble", "aria-expanded": "false", "aria-controls": "troubles",
       onclick: () => this.#toggle(this.menu.hidden),
-    }, "▾");
+    }, h("span", { class: "only-narrow" }, "With a trouble "), "▾");
     this.element = h("div", { class: "placing" }, this.main, this.opener, this.menu);
     this.element.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || this.menu.hidden) return;

@@ -9,6 +9,7 @@ import { drawMarks } from "./marks.js";
 import { answersOf, sentenceOf, standingOf } from "./words.js";
 import { amount, cents, isZero, shown } from "./money.js";
 import { now, since } from "./clock.js";
+import { dishes } from "./labels.js";
 
 /** @typedef {import("./shapes.js").Book} Book */
 /** @typedef {import("./laying.js").Laid} Laid */
@@ -111,11 +112,6 @@ export class Row {
     lines(stock, count(book.stock.out), count(book.stock.back), String(book.stock.out), toCome);
     drawNet(this.net, laid, book);
   }
-}
-
-/** @param {number} count */
-export function dishes(count) {
-  return `${count} ${count === 1 ? "dish" : "dishes"}`;
 }
 
 /** A band that only grew is no news, nor is one that now holds: its left part was there. @param {string} mark @param {string} key @param {Set<string>} drawn */

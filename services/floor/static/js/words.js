@@ -103,7 +103,7 @@ function stuckWhy(laid) {
 export function causeWords(laid) {
   const { cause } = laid;
   if (!cause) return "";
-  if (laid.outline.error) return reasonOf(laid.outline.error);
+  if (laid.ended && laid.outline.error) return reasonOf(laid.outline.error);
   if (isWait(cause.op)) return cause.op.state === "failed" ? "no answer in time" : "the answer was no";
   return cause.shape === "failed" ? `could not ${lower(labelOf(cause.key).does)}` : "it could not go on";
 }
