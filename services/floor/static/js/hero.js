@@ -82,6 +82,12 @@ function caption(scene, cells, paths) {
   const [cell] = cells;
   const times = scene.tale.times.get(cell.path) ?? {};
   const lines = cellLines(scene, cell, times);
+  const seam = scene.tale.seams.find(({ path }) => path === cell.path);
+  if (seam) {
+    const line = h("small", { class: "only-phone" }, "taken over here");
+    scene.parts.push({ el: line, show: seam.t });
+    lines.push(line);
+  }
   return h("div", { class: "cap" }, h("b", {}, names.join(", ")), lines);
 }
 
@@ -125,7 +131,12 @@ function backSide(scene, cells, at, isCause) {
   if (!laid.cause || at > laid.foldAt || (laid.ended && !laid.cells.some(({ op }) => op.undo))) return [h("div"), h("div"), h("div", { class: "foot" })];
   const undone = cells.filter(({ op }) => op.undo !== null);
   const band = backBand(scene, cells, undone[0] ?? null, at, isCause ? foldOf(laid.cause) - at : null);
-  if (!undone.length) return [toCome(scene, cells), band, h("div", { class: "foot" }, h("small", {}, footOf(scene, cells)))];
+  if (!undone.length) {
+    const foot = h("div", { class: "foot" }, h("small", {}, footOf(scene, cells)));
+    const due = toCome(scene, cells);
+    for (const el of [foot, due]) scene.parts.push({ el, show: scene.tale.foldT ?? 0 });
+    return [due, band, foot];
+  }
   const [cell] = undone;
   const times = scene.tale.times.get(cell.path) ?? {};
   const foot = h("div", { class: "foot" }, h("b", {}, undone.map((one) => undoWords(one, scene.book)).join(", ")), h("small", {}, undoLine(scene, cell)));
