@@ -20,8 +20,8 @@ class Parcel(Base):
     key: Mapped[str] = mapped_column(primary_key=True)
     order_id: Mapped[str] = mapped_column(index=True)
     things: Mapped[int]
-    packed_at: Mapped[tables.Now]
-    unpacked_at: Mapped[tables.Later]
+    packed_at: Mapped[tables.Now] = mapped_column(index=True)
+    unpacked_at: Mapped[tables.Later] = mapped_column(index=True)
 
 
 class Shipment(Base):
@@ -30,8 +30,8 @@ class Shipment(Base):
     key: Mapped[str] = mapped_column(primary_key=True)
     order_id: Mapped[str] = mapped_column(index=True)
     tracking: Mapped[str]
-    accepted_at: Mapped[tables.Now]
-    recalled_at: Mapped[tables.Later]
+    accepted_at: Mapped[tables.Now] = mapped_column(index=True)
+    recalled_at: Mapped[tables.Later] = mapped_column(index=True)
 
 
 shipping = Participant("shipping")

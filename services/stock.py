@@ -36,7 +36,7 @@ class Movement(Base):
     order_id: Mapped[str] = mapped_column(index=True)
     sku: Mapped[str]
     change: Mapped[int]
-    at: Mapped[tables.Now]
+    at: Mapped[tables.Now] = mapped_column(index=True)
 
 
 stock = Participant("stock")

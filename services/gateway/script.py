@@ -7,7 +7,7 @@ import zlib
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Phase = Literal["normal", "slow", "down"]
+Phase = Literal["normal", "slow", "down", "loses"]
 Trick = Literal["none", "decline", "lose answer", "answer late"]
 
 # Test cards, as gateways give them to their customers. Any other card is charged.
@@ -36,7 +36,9 @@ PACES: dict[Phase, Pace] = {
     "normal": Pace(0.3, 1.0),
     "slow": Pace(1.5, 3.5),  # a client that waits 3 s loses one answer in four
     "down": Pace(0.0, 0.1),
+    "loses": Pace(0.3, 1.0),
 }
+LOSES_ONE_IN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,11 @@ def trick_of(card: str, times_asked: int) -> Trick:
     """What this card does now: a lost or late answer happens to the first request for an order only."""
     trick = CARDS.get(card, "none")
     return trick if trick == "decline" or times_asked == 1 else "none"
+
+
+def loses_answer(phase: Phase, key: str, times_tried: int) -> bool:
+    """In the phase `loses` one request in ten is carried out, and its answer lost; the same one again is answered."""
+    return phase == "loses" and times_tried == 1 and zlib.crc32(key.encode()) % LOSES_ONE_IN == 0
 
 
 def hangs_up(key: str, times_tried: int) -> bool:

@@ -3,7 +3,8 @@
 POST /charges {order_id, card, amount}    Idempotency-Key    201 {id}, 402 {reason}, 409 for a key used differently
 POST /refunds {order_id, charge}          Idempotency-Key    201 {id}, 404
 GET  /charges?key=K or ?order_id=O        200 [{id, amount}] or []
-POST /admin/phase {phase}                 normal, slow, down; with restart_s and distraction_s: see `script.Restart`
+POST /admin/phase {phase}                 normal, slow, down, loses; restart_s, distraction_s: see `script.Restart`
+GET  /admin/phase                         {phase}
 GET  /admin/state                         {phase, requests_per_second, running, attempts_by_key}
 """
 
@@ -21,7 +22,7 @@ from starlette.routing import Route
 
 from services.gateway.book import Answer, Book, Booking, KeyUsedDifferently, Kind, NoSuchCharge
 from services.gateway.hang_up import NoAnswer
-from services.gateway.script import LATE_ANSWER_S, PACES, Phase, Restart, Trick, hangs_up, trick_of
+from services.gateway.script import LATE_ANSWER_S, PACES, Phase, Restart, Trick, hangs_up, loses_answer, trick_of
 
 RATE_WINDOW_S = 2.0
 Work = Callable[[], Response]
@@ -55,6 +56,7 @@ class Gateway:
                 Route("/charges", self.look_up, methods=["GET"]),
                 Route("/refunds", self.refund, methods=["POST"]),
                 Route("/admin/phase", self.set_phase, methods=["POST"]),
+                Route("/admin/phase", self.show_phase, methods=["GET"]),
                 Route("/admin/state", self.state, methods=["GET"]),
             ]
         )
@@ -94,6 +96,11 @@ class Gateway:
         if "restart_s" in asked:
             self.restart = Restart(now_s + asked["restart_s"], asked.get("distraction_s", 0.0))
         return JSONResponse({"phase": phase})
+
+    async def show_phase(self, _request: Request) -> Response:
+        """How it is now; costs nothing, so it may be asked all the time."""
+        self._come_up()
+        return JSONResponse({"phase": self.phase})
 
     async def state(self, _request: Request) -> Response:
         """What the gateway sees of its customers."""
@@ -146,10 +153,13 @@ class Gateway:
             await asyncio.sleep(half_s)
             return "sent", refusal(402, "the card was declined")
         response = work()
-        if asked.trick == "lose answer":
+        if asked.trick == "lose answer" or self._loses(phase, asked):
             return "lost", NoAnswer(asked.request)
         await asyncio.sleep(LATE_ANSWER_S if asked.trick == "answer late" else half_s)
         return "late" if asked.trick == "answer late" else "sent", response
+
+    def _loses(self, phase: Phase, asked: Asked) -> bool:
+        return loses_answer(phase, asked.key, self.book.times_tried(asked.key, asked.kind))
 
     def _charge(self, attempt: int, key: str, body: dict[str, Any]) -> Response:
         cents = int(Decimal(body["amount"]) * 100)
