@@ -17,6 +17,7 @@ from orchestrator import Client
 from orchestrator.api import create_api
 from orchestrator.local.control import Control
 from services.floor.analytics_book import AnalyticsBook
+from services.floor.customers import Customers
 from services.floor.door import CACHE_FILES, Door
 from services.floor.gateway_book import GatewayBook
 from services.floor.installation import Installation
@@ -45,6 +46,7 @@ def create_application(world: World) -> Starlette:
     sources, gateway = Sources(world.databases), GatewayBook(world.gateway_book)
     picture, listeners = Picture(), Listeners()
     plugs = Plugs(Control(world.var), installation)
+    customers = Customers(world.gateway_url, world.gateway_book)
     placing = Placing(client, Numbers(world.databases["orders"]))
     floor = Floor(
         picture=picture,
@@ -53,7 +55,8 @@ def create_application(world: World) -> Starlette:
         plugs=plugs,
         installation=installation,
         placing=placing,
-        orders=OrderStream(placing, lambda: picture.ledger.totals.open_count),
+        orders=OrderStream(placing, customers, lambda: picture.ledger.totals.open_count),
+        customers=customers,
         analytics=AnalyticsBook(world.databases["analytics"]),
     )
     return Starlette(
@@ -77,7 +80,8 @@ def _lifespan(
             await stack.enter_async_context(api.router.lifespan_context(api))
             stack.push_async_callback(sources.close)
             stack.push_async_callback(floor.installation.close)
-            for work in (floor.watch.run(), floor.orders.run()):
+            stack.push_async_callback(floor.customers.close)
+            for work in (floor.watch.run(), floor.orders.run(), floor.customers.run()):
                 task = asyncio.create_task(work)
                 task.add_done_callback(_end_with)
                 stack.push_async_callback(_end, task)

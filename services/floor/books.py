@@ -23,7 +23,6 @@ class Book:
     status: Status
     customer: str = ""
     placed_at: datetime | None = None
-    dishes: int = 0
     owed: int = 0
     taken: int = 0
     back: int = 0
@@ -68,7 +67,7 @@ class Book:
             "order_id": self.order_id,
             "saga_id": self.order_id,
             "customer": self.customer,
-            "dishes": self.dishes,
+            "dishes": self.stock_out,
             "placed_at": None if self.placed_at is None else self.placed_at.isoformat(),
             "gateway": {"taken": amount(self.taken), "back": amount(self.back), "refs": list(self.refs)},
             "order": {"owed": amount(self.owed), "cancelled": amount(self.cancelled), "status": self.status},

@@ -21,6 +21,13 @@ Outcome = Literal["ok", "failed", "unknown"]
 
 CHARGES: LiteralString = "SELECT rowid, id, key, order_id, cents, at FROM charges WHERE rowid > ? ORDER BY rowid"
 REFUNDS: LiteralString = "SELECT rowid, id, key, order_id, cents, at FROM refunds WHERE rowid > ? ORDER BY rowid"
+# A payment is not taken when it is asked for, but when its customer pays. Each change of it owes a webhook, in the same
+# transaction: so the webhooks' rows say which payments have changed, in order.
+ASKED: LiteralString = "SELECT rowid, id, key, order_id, at FROM payments WHERE rowid > ? ORDER BY rowid"
+CHANGED: LiteralString = """
+    SELECT w.rowid, p.id, p.key, p.order_id, p.cents, p.taken_at, p.refund_id, p.back_at
+    FROM webhooks w JOIN payments p ON p.id = w.payment_id WHERE w.rowid > ? ORDER BY w.rowid
+"""
 CALLS: LiteralString = """
     SELECT attempt, kind, key, order_id, began_at, answer FROM attempts WHERE attempt >= ? ORDER BY attempt
 """
@@ -40,6 +47,8 @@ class GatewayBook:
         self._path = path
         self._charges_read = 0
         self._refunds_read = 0
+        self._payments_read = 0
+        self._changes_read = 0
         self._calls_from = 1
         self._ended: set[int] = set()  # calls from `_calls_from` on that have ended
         self._unknown: dict[str, str] = {}  # key -> order, of calls whose answer nobody got
@@ -50,7 +59,8 @@ class GatewayBook:
         if not self._path.exists():
             return False
         with _open(self._path) as book:
-            self._read_money(book, ledger, pace)
+            self._read_charges(book, ledger, pace)
+            self._read_payments(book, ledger, pace)
             return self._read_calls(book, ledger)
 
     @property
@@ -63,7 +73,7 @@ class GatewayBook:
             count += 1
         return count
 
-    def _read_money(self, book: sqlite3.Connection, ledger: Ledger, pace: Pace) -> None:
+    def _read_charges(self, book: sqlite3.Connection, ledger: Ledger, pace: Pace) -> None:
         for rowid, charge, key, order_id, cents, at_s in book.execute(CHARGES, (self._charges_read,)):
             ledger.charged(order_id, charge, cents)
             pace.step("forward", key, datetime.fromtimestamp(at_s, UTC))
@@ -72,6 +82,18 @@ class GatewayBook:
             ledger.refunded(order_id, refund, cents)
             pace.step("back", key, datetime.fromtimestamp(at_s, UTC))
             self._refunds_read = rowid
+
+    def _read_payments(self, book: sqlite3.Connection, ledger: Ledger, pace: Pace) -> None:
+        for rowid, _payment, key, _order_id, at_s in book.execute(ASKED, (self._payments_read,)):
+            pace.step("forward", key, datetime.fromtimestamp(at_s, UTC))
+            self._payments_read = rowid
+        for row in book.execute(CHANGED, (self._changes_read,)):
+            self._changes_read, payment, key, order_id, cents, taken_s, refund, back_s = row
+            if taken_s is not None:
+                ledger.charged(order_id, payment, cents)
+            if back_s is not None:
+                ledger.refunded(order_id, refund, cents)
+                pace.step("back", key, datetime.fromtimestamp(back_s, UTC))
 
     def _read_calls(self, book: sqlite3.Connection, ledger: Ledger) -> bool:
         """Calls have numbers in the order of their begin, and end in another: so those that run are looked at again."""

@@ -25,8 +25,8 @@ class OrderRow:
     customer: str
     cents: int
     placed_at: datetime
+    is_delivered: bool
     is_cancelled: bool
-    dishes: int | None = None
 
 
 @dataclass(slots=True)
@@ -126,7 +126,7 @@ class Ledger:
         self.totals = self.totals.with_book(book)
         self.books[book.order_id] = book
         if book.adrift:
-            self.adrift.setdefault(book.order_id, book)
+            self.adrift[book.order_id] = book
         else:
             self.adrift.pop(book.order_id, None)
 
@@ -141,7 +141,6 @@ def book_of(order_id: str, facts: Facts) -> Book:
         status=status,
         customer="" if row is None else row.customer,
         placed_at=None if row is None else row.placed_at,
-        dishes=out if row is None or row.dishes is None else row.dishes,
         owed=0 if row is None else row.cents,
         taken=sum(facts.charges.values()),
         back=sum(facts.refunds.values()),
@@ -157,7 +156,8 @@ def _status(facts: Facts) -> Status:
         return "unknown to us"
     if facts.row.is_cancelled:
         return "cancelled"
-    return "delivered" if any(facts.shipments.values()) else "open"
+    # A delivery says so in its row; a checkout is delivered when a courier has its parcel.
+    return "delivered" if facts.row.is_delivered or any(facts.shipments.values()) else "open"
 
 
 def _put(rows: dict[K, V], key: K, value: V) -> bool:

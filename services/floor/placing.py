@@ -2,29 +2,35 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from random import Random
 from typing import Literal
 
-from orchestrator import AmendsError, Client, SagaIdTaken
+import psycopg
+
+from orchestrator import AmendsError, Client, SagaIdTaken, Started
 from services.checkout import checkout
-from services.contracts import Item, Order
-from services.demo.basket import CARDS, GOOD_CARD, PRICES
+from services.contracts import FoodOrder, Item, Order
+from services.delivery import menu
+from services.delivery.saga import delivery
+from services.demo import basket
+from services.floor.customers import Customers, Manner
 from services.floor.limits import QUANTITY_MAX, STARTS_TRIED_MAX, STREAM_OPEN_MAX
 from services.floor.numbers import Numbers
 
 log = logging.getLogger("services.floor")
 
 Trouble = Literal["none", "out_of_stock", "dispute", "no_courier"]
+Type = Literal["delivery", "checkout"]
 CUSTOMERS = ("Aisha", "Wei Ling", "Farid", "Priya", "Jun Hao", "Nadia", "Tom", "Mei", "Sofia", "Elena", "Ken", "Hana")
 COUNTRIES = ("Malaysia", "Chile", "Finland", "Japan", "Kenya")
-NO_COURIER = "Atlantis"
-SOLD_OUT = "unicorn"
-# Of twenty orders of the stream; all others go well, if they are let.
-TROUBLES: Sequence[Trouble] = ("out_of_stock", "dispute", "no_courier")
-ONE_IN = 20
+# Of an order of the stream; most go well, if they are let. A dispute and a missing courier need a person, so they are
+# rare.
+STREAM_TROUBLES: Sequence[tuple[int, Trouble]] = ((6, "out_of_stock"), (7, "dispute"), (8, "no_courier"))
+LINES_MAX = 3
+PORTIONS_MAX = 3
 
 
 class NoSuchDish(Exception):
@@ -37,12 +43,13 @@ class NotPlaced(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What somebody asked for; what is missing is chosen."""
+    """What somebody asked for; what is missing is chosen. `address` of a checkout is a country."""
 
+    type: Type = "delivery"
     customer: str | None = None
     card: str | None = None
     dishes: Sequence[tuple[str, int]] = ()
-    country: str | None = None
+    address: str | None = None
     trouble: Trouble = "none"
 
 
@@ -55,37 +62,54 @@ class Placing:
         self._chance = chance or Random()
 
     async def place(self, wish: Wish) -> str:
-        """Start a checkout under the next free number; return the order's id.
+        """Start a saga under the next free number; return the order's id, which is the saga's, too.
 
         It is written down when this returns, whatever dies next. Raises NoSuchDish, NotPlaced, AmendsError.
         """
+        prices, sold_out = _menu_of(wish.type)
+        chosen = _chosen(wish, prices, sold_out, self._chance)
         for _ in range(STARTS_TRIED_MAX):
-            order = order_of(f"order-{await self._numbers.next()}", wish, self._chance)
+            order_id = f"order-{await self._numbers.next()}"
             try:
-                started = await self._client.start(checkout, order, id=order.order_id)
+                started = await self._start(chosen, order_id, prices)
             except SagaIdTaken:
                 continue  # Somebody else placed one, too.
             if started.created is not False:
-                return order.order_id
+                return order_id
         raise NotPlaced(f"{STARTS_TRIED_MAX} numbers were taken, one after the other. Nothing was placed.")
 
-    def some_trouble(self) -> Trouble:
-        """For an order of the stream."""
-        return self._chance.choice(TROUBLES) if self._chance.randrange(ONE_IN) < len(TROUBLES) else "none"
+    async def place_one_of_many(self) -> str:
+        """As `place`, for the stream."""
+        lot = self._chance.randrange(100)
+        troubles: Sequence[Trouble] = [trouble for below, trouble in STREAM_TROUBLES if lot < below]
+        trouble = troubles[0] if troubles else "none"
+        return await self.place(Wish(trouble=trouble))
+
+    async def _start(self, wish: Wish, order_id: str, prices: Mapping[str, Decimal]) -> Started:
+        items = [Item(sku=sku, quantity=quantity) for sku, quantity in wish.dishes]
+        total = sum((prices[item.sku] * item.quantity for item in items), Decimal(0))
+        customer, card, address = wish.customer or "", wish.card or "", wish.address or ""
+        if wish.type == "checkout":
+            order = Order(order_id=order_id, customer=customer, country=address, card=card, items=items, total=total)
+            return await self._client.start(checkout, order, id=order_id)
+        food = FoodOrder(order_id=order_id, customer=customer, address=address, card=card, dishes=items, total=total)
+        return await self._client.start(delivery, food, id=order_id)
 
 
 class OrderStream:
     """Places orders while `per_s` is above zero, and waits while too many are open."""
 
-    def __init__(self, placing: Placing, open_count: Callable[[], int]) -> None:
+    def __init__(self, placing: Placing, customers: Customers, open_count: Callable[[], int]) -> None:
         self._placing = placing
+        self._customers = customers
         self._open_count = open_count
         self._is_changed = asyncio.Event()
+        self._manner: Manner = "mixed"
         self.per_s = 0.0
 
-    def set(self, per_s: float) -> None:
-        """So many a second from now on."""
-        self.per_s = per_s
+    def set(self, per_s: float, manner: Manner) -> None:
+        """So many a second from now on, and how their customers answer."""
+        self.per_s, self._manner = per_s, manner
         self._is_changed.set()
 
     async def run(self) -> None:
@@ -104,30 +128,38 @@ class OrderStream:
 
     async def _place_one(self) -> None:
         try:
-            await self._placing.place(Wish(trouble=self._placing.some_trouble()))
-        except (AmendsError, NotPlaced) as error:
+            order_id = await self._placing.place_one_of_many()
+        except (AmendsError, NotPlaced, psycopg.Error) as error:
             log.warning("an order of the stream was not placed: %s", error)
+            return
+        self._customers.expect(order_id, self._manner)
 
 
-def order_of(order_id: str, wish: Wish, chance: Random) -> Order:
-    """What is missing is chosen. Raises NoSuchDish."""
-    dishes = list(wish.dishes) or _some_dishes(chance)
+def _menu_of(type: Type) -> tuple[Mapping[str, Decimal], str]:
+    return (basket.PRICES, "unicorn") if type == "checkout" else (menu.PRICES, menu.SOLD_OUT)
+
+
+def _chosen(wish: Wish, prices: Mapping[str, Decimal], sold_out: str, chance: Random) -> Wish:
+    """What is missing is chosen, and the trouble is put in. Raises NoSuchDish."""
+    dishes = list(wish.dishes)
     for sku, quantity in dishes:
-        if sku not in PRICES or not 0 < quantity <= QUANTITY_MAX:
-            raise NoSuchDish(f"{quantity} of {sku!r} can't be had; there are {', '.join(PRICES)}. Nothing was placed.")
+        if sku not in prices or not 0 < quantity <= QUANTITY_MAX:
+            raise NoSuchDish(f"{quantity} of {sku!r} can't be had; there are {', '.join(prices)}. Nothing was placed.")
+    if not dishes:
+        goods = chance.sample(sorted(set(prices) - {sold_out}), chance.randint(1, LINES_MAX))
+        dishes = [(sku, chance.randint(1, PORTIONS_MAX)) for sku in goods]
     if wish.trouble == "out_of_stock":
-        dishes.append((SOLD_OUT, 1))
-    card = CARDS["card declined"] if wish.trouble == "dispute" else wish.card or GOOD_CARD
-    return Order(
-        order_id=order_id,
+        dishes.append((sold_out, 1))
+    card, address = wish.card, wish.address
+    if wish.trouble == "dispute":  # A checkout's card is charged at once: it can only be declined.
+        card = menu.DECLINED_CARD if wish.type == "checkout" else menu.DISPUTED_CARD
+    if wish.trouble == "no_courier":
+        address = menu.ADDRESS_WITHOUT_COURIER
+    usual = chance.choice(COUNTRIES) if wish.type == "checkout" else menu.GOOD_ADDRESS
+    return replace(
+        wish,
         customer=wish.customer or chance.choice(CUSTOMERS),
-        country=NO_COURIER if wish.trouble == "no_courier" else wish.country or chance.choice(COUNTRIES),
-        card=card,
-        items=[Item(sku=sku, quantity=quantity) for sku, quantity in dishes],
-        total=sum((PRICES[sku] * quantity for sku, quantity in dishes), Decimal(0)),
+        card=card or menu.GOOD_CARD,
+        address=address or usual,
+        dishes=dishes,
     )
-
-
-def _some_dishes(chance: Random) -> list[tuple[str, int]]:
-    goods = chance.sample(sorted(set(PRICES) - {SOLD_OUT}), chance.randint(1, 3))
-    return [(sku, chance.randint(1, 3)) for sku in goods]

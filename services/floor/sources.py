@@ -5,7 +5,7 @@ first. Each look therefore begins where the oldest transaction began that was ru
 was not seen then has a time after that.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -28,7 +28,7 @@ FLOOR: LiteralString = """
     WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 """
 NEWEST: LiteralString = """
-    SELECT key, order_id, customer, total, created_at, cancelled_at
+    SELECT key, order_id, customer, total, created_at, paid_at, delivered_at, cancelled_at
     FROM orders ORDER BY created_at DESC LIMIT CAST(%(rows_max)s AS int)
 """
 KNOWN: LiteralString = "SELECT order_id FROM orders WHERE order_id = ANY(%(order_ids)s)"
@@ -45,10 +45,18 @@ class Table:
 
 
 def take_order(row: Row, ledger: Ledger, pace: Pace) -> None:
-    cents = cents_of(row["total"])
-    order = OrderRow(row["order_id"], row["customer"], cents, row["created_at"], row["cancelled_at"] is not None)
-    ledger.order(order)
-    pace.step("forward", row["key"], row["created_at"])
+    ledger.order(
+        OrderRow(
+            order_id=row["order_id"],
+            customer=row["customer"],
+            cents=cents_of(row["total"]),
+            placed_at=row["created_at"],
+            is_delivered=row["delivered_at"] is not None,
+            is_cancelled=row["cancelled_at"] is not None,
+        )
+    )
+    for done in ("created_at", "paid_at", "delivered_at"):
+        pace.step("forward", f"{row['key']} {done}", row[done])
     pace.step("back", row["key"], row["cancelled_at"])
 
 
@@ -68,40 +76,68 @@ def take_shipment(row: Row, ledger: Ledger, pace: Pace) -> None:
     pace.step("back", row["key"], row["recalled_at"])
 
 
+def take_label(row: Row, _ledger: Ledger, pace: Pace) -> None:
+    pace.step("forward", row["key"], row["printed_at"])
+    pace.step("back", row["key"], row["voided_at"])
+
+
+def take_ride(row: Row, _ledger: Ledger, pace: Pace) -> None:
+    pace.step("forward", row["key"], row["booked_at"])
+    pace.step("back", row["key"], row["called_off_at"])
+
+
 ORDERS = Table(
     "orders",
-    """SELECT key, order_id, customer, total, created_at, cancelled_at FROM orders
-       WHERE order_id = ANY(%(order_ids)s)""",
-    """SELECT key, order_id, customer, total, created_at, cancelled_at FROM orders WHERE created_at >= %(since)s
-       UNION ALL
-       SELECT key, order_id, customer, total, created_at, cancelled_at FROM orders WHERE cancelled_at >= %(since)s""",
+    """SELECT key, order_id, customer, total, created_at, paid_at, delivered_at, cancelled_at
+       FROM orders WHERE order_id = ANY(%(order_ids)s)""",
+    """SELECT key, order_id, customer, total, created_at, paid_at, delivered_at, cancelled_at
+       FROM orders WHERE
+           created_at >= %(since)s OR paid_at >= %(since)s OR delivered_at >= %(since)s OR cancelled_at >= %(since)s""",
     take_order,
 )
 SHIPMENTS = Table(
     "shipping",
-    """SELECT key, order_id, accepted_at, recalled_at FROM shipments WHERE order_id = ANY(%(order_ids)s)""",
-    """SELECT key, order_id, accepted_at, recalled_at FROM shipments WHERE accepted_at >= %(since)s
-       UNION ALL
-       SELECT key, order_id, accepted_at, recalled_at FROM shipments WHERE recalled_at >= %(since)s""",
+    """SELECT key, order_id, accepted_at, recalled_at
+       FROM shipments WHERE order_id = ANY(%(order_ids)s)""",
+    """SELECT key, order_id, accepted_at, recalled_at
+       FROM shipments WHERE accepted_at >= %(since)s OR recalled_at >= %(since)s""",
     take_shipment,
 )
 PARCELS = Table(
     "shipping",
-    """SELECT key, packed_at, unpacked_at FROM parcels WHERE order_id = ANY(%(order_ids)s)""",
-    """SELECT key, packed_at, unpacked_at FROM parcels WHERE packed_at >= %(since)s
-       UNION ALL
-       SELECT key, packed_at, unpacked_at FROM parcels WHERE unpacked_at >= %(since)s""",
+    """SELECT key, packed_at, unpacked_at
+       FROM parcels WHERE order_id = ANY(%(order_ids)s)""",
+    """SELECT key, packed_at, unpacked_at
+       FROM parcels WHERE packed_at >= %(since)s OR unpacked_at >= %(since)s""",
     take_parcel,
+)
+LABELS = Table(
+    "shipping",
+    """SELECT key, printed_at, voided_at
+       FROM labels WHERE order_id = ANY(%(order_ids)s)""",
+    """SELECT key, printed_at, voided_at
+       FROM labels WHERE printed_at >= %(since)s OR voided_at >= %(since)s""",
+    take_label,
+)
+RIDES = Table(
+    "shipping",
+    """SELECT key, booked_at, called_off_at
+       FROM rides WHERE order_id = ANY(%(order_ids)s)""",
+    """SELECT key, booked_at, called_off_at
+       FROM rides WHERE booked_at >= %(since)s OR called_off_at >= %(since)s""",
+    take_ride,
 )
 MOVEMENTS = Table(
     "stock",
-    """SELECT movement, key, order_id, change, at FROM movements WHERE order_id = ANY(%(order_ids)s)""",
-    """SELECT movement, key, order_id, change, at FROM movements WHERE at >= %(since)s""",
+    """SELECT movement, key, order_id, change, at
+       FROM movements WHERE order_id = ANY(%(order_ids)s)""",
+    """SELECT movement, key, order_id, change, at
+       FROM movements WHERE at >= %(since)s""",
     take_movement,
 )
 STATES = (ORDERS, SHIPMENTS)
 """They say whether an order is open, and are read before the gateway's book."""
-GOODS = (MOVEMENTS, PARCELS)
+GOODS = (MOVEMENTS, PARCELS, LABELS, RIDES)
 
 
 class Sources:
@@ -114,28 +150,28 @@ class Sources:
 
     async def newest(self, ledger: Ledger, pace: Pace) -> list[str]:
         """Read the newest orders; return their ids."""
-        floor = await self._floor("orders")
+        floors = await self._floors_of([ORDERS])
         rows = await self._rows("orders", NEWEST, {"rows_max": ORDERS_MAX})
         for row in rows:
             take_order(row, ledger, pace)
-        self._floors[ORDERS] = floor
+        self._floors |= floors
         return [row["order_id"] for row in rows]
 
     async def all_of(self, tables: Sequence[Table], order_ids: Sequence[str], ledger: Ledger, pace: Pace) -> None:
         """Read all rows of these orders; from then on `news` goes on."""
+        floors = await self._floors_of(tables)
         for table in tables:
-            floor = await self._floor(table.service)
             for row in await self._rows(table.service, table.of_orders, {"order_ids": [*order_ids]}):
                 table.take(row, ledger, pace)
-            self._floors[table] = floor
+        self._floors |= floors
 
     async def news(self, tables: Sequence[Table], ledger: Ledger, pace: Pace) -> None:
         """Read what was written since the last look, and perhaps a little again."""
+        floors = await self._floors_of(tables)
         for table in tables:
-            floor = await self._floor(table.service)
             for row in await self._rows(table.service, table.since, {"since": self._floors[table]}):
                 table.take(row, ledger, pace)
-            self._floors[table] = floor
+        self._floors |= floors
 
     async def known(self, order_ids: Sequence[str]) -> list[str]:
         """Which of them the order service has written down, however long ago."""
@@ -148,10 +184,11 @@ class Sources:
         for connection in connections.values():
             await connection.close()
 
-    async def _floor(self, service: str) -> datetime:
-        (row,) = await self._rows(service, FLOOR, {})
-        floor: datetime = row["floor"]
-        return floor
+    async def _floors_of(self, tables: Iterable[Table]) -> dict[Table, datetime]:
+        """Where the next look at them has to begin; asked before this one."""
+        services = dict.fromkeys(table.service for table in tables)
+        floors = {service: (await self._rows(service, FLOOR, {}))[0]["floor"] for service in services}
+        return {table: floors[table.service] for table in tables}
 
     async def _rows(self, service: str, query: LiteralString, values: Row) -> list[dict[str, Any]]:
         connection = self._connections.get(service)

@@ -17,10 +17,11 @@ from orchestrator import AmendsError
 from orchestrator.local.control import NotDone
 from services.floor import limits
 from services.floor.analytics_book import AnalyticsBook
+from services.floor.customers import Answer, Customers, Manner, NothingToAnswer, ProviderAway
 from services.floor.installation import MODES, Installation
 from services.floor.listeners import Listeners, stream
 from services.floor.picture import STREAM, Picture
-from services.floor.placing import NoSuchDish, NotPlaced, OrderStream, Placing, Trouble, Wish
+from services.floor.placing import NoSuchDish, NotPlaced, OrderStream, Placing, Trouble, Type, Wish
 from services.floor.plugs import Action, NoSuchPlug, Plugs
 from services.floor.problems import MEDIA_TYPE, Problem
 from services.floor.watch import Watch
@@ -44,6 +45,7 @@ class Floor:
     installation: Installation
     placing: Placing
     orders: OrderStream
+    customers: Customers
     analytics: AnalyticsBook
 
 
@@ -64,12 +66,16 @@ class AskedOrder(Asked):
     dishes: list[Dish] = Field(default=[], max_length=limits.DISHES_MAX)
     address: Name | None = None
     trouble: Trouble = "none"
-    type: Literal["checkout"] = "checkout"
+    type: Type = "delivery"
 
 
 class AskedStream(Asked):
     per_s: float = Field(ge=0, le=limits.PER_S_MAX)
-    answer: Literal["by_hand", "pays", "mixed"] = "mixed"
+    answer: Manner = "mixed"
+
+
+class AskedAnswer(Asked):
+    answer: Answer
 
 
 class AskedAction(Asked):
@@ -123,22 +129,23 @@ async def _sent(floor: Floor) -> AsyncIterator[bytes]:
 async def place(request: Request, asked: AskedOrder) -> Placed:
     """Place an order."""
     dishes = [(dish.sku, dish.quantity) for dish in asked.dishes]
-    wish = Wish(asked.customer, asked.card, dishes, asked.address, asked.trouble)
+    wish = Wish(asked.type, asked.customer, asked.card, dishes, asked.address, asked.trouble)
     order_id = await floor_of(request).placing.place(wish)
     return Placed(order_id=order_id, saga_id=order_id)
 
 
 @router.post("/orders/{order_id}/answer")
-async def answer(order_id: str) -> None:
-    """A checkout charges a card at once, so there is nothing that its customer could still answer."""
-    raise HTTPException(409, f"{order_id} waits for no answer of its customer: its card is charged at once.")
+async def answer(request: Request, order_id: str, asked: AskedAnswer) -> Done:
+    """Do it at the provider, as the customer would; the saga hears of it by a webhook."""
+    state = await floor_of(request).customers.answer(order_id, asked.answer)
+    return Done(name=order_id, now=state)
 
 
 @router.post("/stream")
 async def set_stream(request: Request, asked: AskedStream) -> Done:
     """Place so many orders a second from now on; 0 ends it."""
     floor = floor_of(request)
-    floor.orders.set(asked.per_s)
+    floor.orders.set(asked.per_s, asked.answer)
     floor.picture.per_s = asked.per_s
     floor.listeners.tell([STREAM])
     return Done(name="stream", now=f"{asked.per_s:g}")
@@ -204,6 +211,10 @@ def problem_of(error: Exception) -> Problem:
             return Problem(422, "no-such-dish", str(error))
         case NoSuchPlug():
             return Problem(404, "no-such-plug", f"{error} Nothing was changed.")
+        case NothingToAnswer():
+            return Problem(409, "nothing-to-answer", str(error))
+        case ProviderAway():
+            return Problem(503, "provider-away", str(error), {"retry-after": "1"})
         case NotDone():
             return Problem(409, "not-done", str(error))
         case NotPlaced():
