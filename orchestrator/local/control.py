@@ -144,9 +144,10 @@ class _Desk:
                 await writer.drain()
 
     async def close(self) -> None:
-        """What was begun is broken off: whoever closes this ends all services next."""
-        for task in self._tasks.values():
-            task.cancel()
+        """Whoever closes this ends all services next: a start is broken off, a stop goes on to its end."""
+        for name, task in self._tasks.items():
+            if self._keeper.states[name] != "stopping":
+                task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def _answer(self, line: bytes) -> Mapping[str, object]:
