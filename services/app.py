@@ -3,9 +3,10 @@
 from orchestrator import App
 from services.analytics import analytics
 from services.checkout import checkout
+from services.delivery.saga import delivery, dispatch
 from services.orders import orders
 from services.payments import payments
 from services.shipping import shipping
 from services.stock import stock
 
-app = App(sagas=[checkout], participants=[orders, stock, payments, shipping, analytics])
+app = App(sagas=[checkout, delivery, dispatch], participants=[orders, stock, payments, shipping, analytics])

@@ -2,6 +2,8 @@
 
 from decimal import Decimal
 
+from pydantic import Field
+
 from orchestrator import Command, Event, Failure, Message
 
 
@@ -25,6 +27,33 @@ class Receipt(Message):
     tracking: str
 
 
+class FoodOrder(Message):
+    """What a delivery begins with. How long it waits for the money is the order's own: a saga keeps its input for good,
+    and a setting would be another one after a deploy.
+    """
+
+    order_id: str
+    customer: str
+    address: str
+    card: str
+    dishes: list[Item]
+    total: Decimal
+    pay_within_s: float = Field(default=60.0, gt=0)
+
+
+class Delivered(Message):
+    order_id: str
+    payment_id: str
+    tracking: str
+
+
+class Handover(Message):
+    """From the kitchen to the courier."""
+
+    order_id: str
+    address: str
+
+
 # orders
 
 
@@ -34,12 +63,38 @@ class CreateOrder(Command[None], service="orders"):
     total: Decimal
 
 
+class PlaceOrder(Command[None], service="orders"):
+    """As CreateOrder, and the order service says by itself what becomes of the order: see its events below."""
+
+    order_id: str
+    customer: str
+    total: Decimal
+
+
+class MarkPaid(Command[None], service="orders"):
+    order_id: str
+
+
+class MarkDelivered(Command[None], service="orders", undo=False):
+    order_id: str
+    tracking: str
+
+
+class OrderNotOpen(Failure):
+    order_id: str
+
+
 # stock
 
 
 class ReserveStock(Command[None], service="stock"):
     order_id: str
     items: list[Item]
+
+
+class ReserveDishes(Command[None], service="stock"):
+    order_id: str
+    dishes: list[Item]
 
 
 class OutOfStock(Failure):
@@ -64,6 +119,47 @@ class CardDeclined(Failure):
     reason: str
 
 
+class Requested(Message):
+    """A payment at the provider, which the customer has not made yet. `pay_at`: the provider's page for it."""
+
+    payment_id: str
+    pay_at: str
+
+
+class RequestPayment(Command[Requested], service="payments"):
+    order_id: str
+    card: str
+    amount: Decimal
+
+
+class RefundRefused(Failure):
+    """Of an undo: the provider keeps the money for now, and a person has to see to it."""
+
+    payment_id: str
+    reason: str
+
+
+class PaymentSettled(Message):
+    """To the saga, when the provider has said that the money is there."""
+
+    payment_id: str
+    amount: Decimal
+
+
+class PaymentRefused(Message):
+    """To the saga, when the provider has said that it will not be there."""
+
+    payment_id: str
+    reason: str
+
+
+class NotPaid(Failure):
+    """Of the whole delivery: it was taken back, because the money did not come."""
+
+    order_id: str
+    reason: str
+
+
 # shipping
 
 
@@ -85,7 +181,36 @@ class ShippingRefused(Failure):
     reason: str
 
 
-# What everybody may hear about.
+class Label(Message):
+    label_id: str
+
+
+class PrintLabel(Command[Label], service="shipping"):
+    order_id: str
+    address: str
+
+
+class Courier(Message):
+    tracking: str
+
+
+class BookCourier(Command[Courier], service="shipping"):
+    order_id: str
+    address: str
+    label_id: str
+
+
+class NoCourier(Failure):
+    address: str
+
+
+# What everybody may hear about. Of a checkout the saga says it, of a delivery the order service, with its own row.
+
+
+class OrderPlaced(Event, topic="orders", key="order_id"):
+    order_id: str
+    customer: str
+    total: Decimal
 
 
 class OrderPaid(Event, topic="orders", key="order_id"):
@@ -97,3 +222,9 @@ class OrderPaid(Event, topic="orders", key="order_id"):
 class OrderCancelled(Event, topic="orders", key="order_id"):
     order_id: str
     customer: str
+
+
+class OrderDelivered(Event, topic="orders", key="order_id"):
+    order_id: str
+    customer: str
+    tracking: str

@@ -2,7 +2,7 @@
 
     python -m services.play up            servers and shop, in the background (make up)
     python -m services.play setup         databases, tables, topics, goods on the shelves; safe to repeat
-    python -m services.play gateway | relay | orchestrator | orders | stock | payments | shipping | analytics
+    python -m services.play gateway | relay | orchestrator | orders | stock | payments | shipping | analytics | floor
 
 DATABASE_URL names the server; the orchestrator's sagas live in its database `amends`, each service has its own.
 """
@@ -16,12 +16,14 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
+from orchestrator.local import ports
 from orchestrator.local.background import up_in_background
+from orchestrator.local.paths import VarDir
 from services import analytics, orders, payments, shipping, stock
 from services.demo.basket import DELIVERED
 
 SERVICES = {"orders": orders, "stock": stock, "payments": payments, "shipping": shipping, "analytics": analytics}
-NAMES = ("gateway", "relay", "orchestrator-1", "orchestrator-2", *SERVICES)
+NAMES = ("gateway", "relay", "orchestrator-1", "orchestrator-2", *SERVICES, "floor")
 AMENDS = (sys.executable, "-m", "orchestrator.cli")
 ORCHESTRATOR = "amends"
 
@@ -33,13 +35,17 @@ def main(what: str) -> None:
     elif what == "setup":
         setup()
     elif what == "gateway":
-        book = Path(os.environ["VAR_DIR"]) / "play-gateway.sqlite"
-        become(sys.executable, "-m", "services.gateway", "--book", str(book), "--port", os.environ["GATEWAY_PORT"])
+        book, port = str(gateway_book()), os.environ["GATEWAY_PORT"]
+        become(sys.executable, "-m", "services.gateway", "--book", book, "--port", port)
     elif what == "relay":
         databases = [part for name in (ORCHESTRATOR, *map(database_of, SERVICES)) for part in ("--database", url(name))]
         become(*AMENDS, "relay", *databases, database=ORCHESTRATOR)
     elif what == "orchestrator":
         become(*AMENDS, "orchestrator", "services.sagas:app", database=ORCHESTRATOR)
+    elif what == "floor":
+        os.environ["GATEWAY_BOOK"] = str(gateway_book())
+        os.environ["AMENDS_API_SERVICE_DATABASES"] = " ".join(f"{name}={url(database_of(name))}" for name in SERVICES)
+        become(sys.executable, "-m", "services.floor", "--port", os.environ["FLOOR_PORT"])
     elif what in SERVICES:
         become(*AMENDS, "participant", f"services.{what}:{what}", database=database_of(what))
     else:
@@ -57,6 +63,7 @@ def up(var: Path) -> None:
         '"items": [{"sku": "pen", "quantity": 1}], "total": "4.50"}'
     )
     print(f"The shop is open. Try: .venv/bin/amends start checkout --id order-1 --json '{order}'")
+    print(f"See it, and pull its plugs: http://127.0.0.1:{ports.read(VarDir.at(var).ports)['floor']}/")
 
 
 def setup() -> None:
@@ -91,6 +98,11 @@ def become(*command: str, database: str = ORCHESTRATOR) -> None:
     """Be this program from now on, with the environment of a process of this database."""
     gateway = f"http://{os.environ.get('GATEWAY_HOST', '127.0.0.1')}:{os.environ['GATEWAY_PORT']}"
     os.execvpe(command[0], command, {**os.environ, "DATABASE_URL": url(database), "GATEWAY_URL": gateway})
+
+
+def gateway_book() -> Path:
+    """Written by the gateway, read by the floor."""
+    return Path(os.environ["VAR_DIR"]) / "play-gateway.sqlite"
 
 
 def database_of(service: str) -> str:

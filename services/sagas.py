@@ -6,5 +6,6 @@ it is back in the time that Python takes to start.
 
 from orchestrator import App
 from services.checkout import checkout
+from services.delivery.saga import delivery, dispatch
 
-app = App(sagas=[checkout])
+app = App(sagas=[checkout, delivery, dispatch])

@@ -1,4 +1,7 @@
-"""The stock service: takes things off the shelf for an order, and puts them back when the checkout fails."""
+"""The stock service: takes things off the shelf for an order, and puts them back when its saga fails.
+
+A dish of the kitchen is a thing on a shelf too: so many portions of it were cooked ahead.
+"""
 
 from collections.abc import Iterable, Mapping
 
@@ -8,7 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from orchestrator import Participant, Transaction
 from services import tables
-from services.contracts import Item, OutOfStock, ReserveStock
+from services.contracts import Item, OutOfStock, ReserveDishes, ReserveStock
 
 
 class Base(DeclarativeBase):
@@ -36,7 +39,7 @@ class Movement(Base):
     order_id: Mapped[str] = mapped_column(index=True)
     sku: Mapped[str]
     change: Mapped[int]
-    at: Mapped[tables.Now]
+    at: Mapped[tables.Now] = mapped_column(index=True)
 
 
 stock = Participant("stock")
@@ -44,7 +47,27 @@ stock = Participant("stock")
 
 @stock.handles(ReserveStock)
 async def reserve(cmd: ReserveStock, tx: Transaction) -> None:
-    for item in in_one_order(cmd.items):
+    await take(cmd.order_id, cmd.items, tx)
+
+
+@reserve.undo
+async def release(cmd: ReserveStock, reply: None, tx: Transaction) -> None:
+    await put_back(cmd.order_id, cmd.items, tx)
+
+
+@stock.handles(ReserveDishes)
+async def reserve_dishes(cmd: ReserveDishes, tx: Transaction) -> None:
+    await take(cmd.order_id, cmd.dishes, tx)
+
+
+@reserve_dishes.undo
+async def release_dishes(cmd: ReserveDishes, reply: None, tx: Transaction) -> None:
+    await put_back(cmd.order_id, cmd.dishes, tx)
+
+
+async def take(order_id: str, items: Iterable[Item], tx: Transaction) -> None:
+    """All of them, or none: raises OutOfStock, and a Failure rolls back what this handling took before."""
+    for item in in_one_order(items):
         taken = await tx.session.scalar(
             update(Shelf)
             .where(Shelf.sku == item.sku, Shelf.quantity >= item.quantity)
@@ -52,18 +75,16 @@ async def reserve(cmd: ReserveStock, tx: Transaction) -> None:
             .returning(Shelf.sku)
         )
         if taken is None:
-            # A Failure rolls back what this handling took before.
             raise OutOfStock(sku=item.sku, left=await quantity_left(tx.session, item.sku))
-        tx.session.add(Movement(key=tx.key, order_id=cmd.order_id, sku=item.sku, change=-item.quantity))
+        tx.session.add(Movement(key=tx.key, order_id=order_id, sku=item.sku, change=-item.quantity))
 
 
-@reserve.undo
-async def release(cmd: ReserveStock, reply: None, tx: Transaction) -> None:
-    for item in in_one_order(cmd.items):
+async def put_back(order_id: str, items: Iterable[Item], tx: Transaction) -> None:
+    for item in in_one_order(items):
         await tx.session.execute(
             update(Shelf).where(Shelf.sku == item.sku).values(quantity=Shelf.quantity + item.quantity)
         )
-        tx.session.add(Movement(key=tx.key, order_id=cmd.order_id, sku=item.sku, change=item.quantity))
+        tx.session.add(Movement(key=tx.key, order_id=order_id, sku=item.sku, change=item.quantity))
 
 
 def in_one_order(items: Iterable[Item]) -> list[Item]:

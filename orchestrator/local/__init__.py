@@ -9,6 +9,7 @@ What belongs to one stack lies in its var directory:
     stack.json        where the running servers are (written when all are ready)
     run/NAME.json     pid and start time of each child, so that the next keeper can end what a killed one left behind
     run/keeper.lock   held by the one keeper of this directory
+    run/keeper.sock   where a keeper in the background is asked to kill, stop or start a service (control.json)
     log/NAME.log      what each program printed
     postgres/ kafka/  the data
 

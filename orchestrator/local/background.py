@@ -97,8 +97,9 @@ async def _keep(var: Path, watched: Identity | None, services: Sequence[str]) ->
         await asyncio.gather(starting, return_exceptions=True)
         return
     running = await starting
-    while not stop.is_set() and (watched is None or watched.is_alive()):
-        await asyncio.wait([stopping], timeout=WATCH_INTERVAL_S)
+    async with running.listening():
+        while not stop.is_set() and (watched is None or watched.is_alive()):
+            await asyncio.wait([stopping], timeout=WATCH_INTERVAL_S)
     await running.down()
 
 

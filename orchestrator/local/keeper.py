@@ -6,9 +6,12 @@ first what others do not depend on.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +28,18 @@ PACKAGES_FOLDER = Path(__file__).parents[2]
 """Where `orchestrator` lies: site-packages, or the repository, which a child might not have in its path."""
 
 State = Literal["stopped", "starting", "ready", "waiting to restart", "stopping"]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One service as its keeper sees it. Times are seconds since the epoch; `code` is how it ended the last time."""
+
+    name: str
+    state: State
+    since_s: float
+    pid: int | None = None
+    code: int | None = None
+    back_at_s: float | None = None
 
 
 class ServiceNotReady(LocalStackError):
@@ -48,6 +63,14 @@ class Keeper:
         self._children: dict[str, Child] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
         self.states: dict[str, State] = {}
+        self._since_s: dict[str, float] = {}
+        self._back_at_s: dict[str, float] = {}
+        self._holds_s: dict[str, float] = {}
+        self._hurry: dict[str, asyncio.Event] = {}
+
+    def seen(self) -> list[Seen]:
+        """All services, in the order of their start."""
+        return [self._seen(name) for name in self._services if name in self._children]
 
     def child(self, name: str) -> Child:
         """Return the process that a service has now; another one after a restart."""
@@ -73,24 +96,33 @@ class Keeper:
         """Start one service and wait until it is ready; from then on it is watched."""
         await self._launch(service)
         await self._until_ready(service)
-        self.states[service.name] = "ready"
+        self._set(service.name, "ready")
         self._progress(f"{service.name} is ready")
         self._watches[service.name] = asyncio.create_task(self._watch(service))
 
     async def stop(self, name: str) -> int:
         """Stop one service and leave it down; return its exit code."""
-        self.states[name] = "stopping"
+        self._set(name, "stopping")
         watch = self._watches.pop(name, None)
         if watch is not None:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
         code = await self._children[name].stop()
-        self.states[name] = "stopped"
+        self._set(name, "stopped")
         return code
 
     async def start_again(self, name: str) -> None:
         """Start a service that was stopped."""
         await self.start(self._services[name])
+
+    def kill(self, name: str, down_s: float) -> None:
+        """SIGKILL to one service; if it is restarted, then after `down_s`, or when `hurry` is called."""
+        self._holds_s[name] = down_s
+        self._children[name].kill()
+
+    def hurry(self, name: str) -> None:
+        """Start a service now that waits to be restarted."""
+        self._hurry[name].set()
 
     async def stop_all(self) -> dict[str, int]:
         """Stop everything, what depends on others first; return the exit codes. Cancelled, it kills all at once."""
@@ -125,7 +157,7 @@ class Keeper:
 
     async def _launch(self, service: Service) -> None:
         self._services[service.name] = service
-        self.states[service.name] = "starting"
+        self._set(service.name, "starting")
         self._children[service.name] = await Child.spawn(
             service.name,
             service.command,
@@ -154,11 +186,11 @@ class Keeper:
         while True:
             code = await self._children[service.name].wait()
             if not wants_restart(service.restart, code):
-                self.states[service.name] = "stopped"
+                self._set(service.name, "stopped")
                 return
-            self._progress(f"{service.name} ended with code {code}; it is started again in {delay_s:.1f} s")
-            self.states[service.name] = "waiting to restart"
-            await asyncio.sleep(delay_s)
+            wait_s = self._holds_s.pop(service.name, delay_s)
+            self._progress(f"{service.name} ended with code {code}; it is started again in {wait_s:.1f} s")
+            await self._wait_to_restart(service.name, wait_s)
             delay_s = min(delay_s * 2, RESTART_DELAY_MAX_S)
             await self._launch(service)
             try:
@@ -166,9 +198,32 @@ class Keeper:
             except ServiceNotReady:
                 self._children[service.name].kill()
                 continue
-            self.states[service.name] = "ready"
+            self._set(service.name, "ready")
             self._progress(f"{service.name} is ready again")
             delay_s = RESTART_DELAY_MIN_S
+
+    async def _wait_to_restart(self, name: str, wait_s: float) -> None:
+        self._hurry[name] = asyncio.Event()
+        self._back_at_s[name] = time.time() + wait_s
+        self._set(name, "waiting to restart")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry[name].wait(), wait_s)
+
+    def _set(self, name: str, state: State) -> None:
+        self.states[name] = state
+        self._since_s[name] = time.time()
+
+    def _seen(self, name: str) -> Seen:
+        state, child = self.states[name], self._children[name]
+        waits = state == "waiting to restart"
+        return Seen(
+            name,
+            state,
+            self._since_s[name],
+            pid=child.pid if child.returncode is None else None,
+            code=child.returncode,
+            back_at_s=self._back_at_s[name] if waits else None,
+        )
 
 
 def wants_restart(policy: Restart, code: int) -> bool:

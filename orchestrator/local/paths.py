@@ -43,6 +43,11 @@ class VarDir:
         return self.root / "stack.json"
 
     @property
+    def control(self) -> Path:
+        """Where the keeper in the background can be asked, as JSON."""
+        return self.root / "control.json"
+
+    @property
     def keeper(self) -> Path:
         """Who runs the children here; not among their pid files, since a keeper must not end itself as a leftover."""
         return self.root / "keeper.json"

@@ -14,12 +14,12 @@ import os
 import shutil
 import threading
 from collections.abc import AsyncIterator, Callable, Container, Coroutine, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from orchestrator.local import kafka, ports, postgres
+from orchestrator.local import control, kafka, ports, postgres
 from orchestrator.local.compose_file import Service, port_names, port_variables, read_services, with_dependencies
 from orchestrator.local.keeper import Keeper, child_environment, on_stop_signals
 from orchestrator.local.ownership import Ownership
@@ -73,6 +73,10 @@ class RunningStack:
     async def start_server(self, name: str) -> None:
         """Start a server that was stopped; return when it is ready."""
         await self._keeper.start_again(name)
+
+    def listening(self) -> AbstractAsyncContextManager[None]:
+        """Let other processes of this user kill, stop and start its services while the block runs: see `control`."""
+        return control.listening(self._var, self._keeper)
 
     async def down(self) -> None:
         """Stop what was spawned, the newest first to hear of it, then the servers. Cancelled, it kills all at once."""

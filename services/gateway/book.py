@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS refunds (
 );
 CREATE TABLE IF NOT EXISTS attempts (
     attempt INTEGER PRIMARY KEY AUTOINCREMENT,
-    kind TEXT NOT NULL CHECK (kind IN ('charge', 'refund', 'lookup')),
+    kind TEXT NOT NULL CHECK (kind IN ('charge', 'refund', 'lookup', 'payment', 'cancel')),
     key TEXT NOT NULL,
     order_id TEXT,
     phase TEXT NOT NULL,
@@ -62,7 +62,7 @@ ASKED_BEFORE: LiteralString = "SELECT count(*) FROM attempts WHERE order_id = ? 
 ADD_PHASE: LiteralString = "INSERT INTO phases (phase, at) VALUES (?, ?)"
 ATTEMPTS_BY_KEY: LiteralString = "SELECT key, count(*) FROM attempts WHERE kind = 'charge' GROUP BY key"
 
-Kind = Literal["charge", "refund", "lookup"]
+Kind = Literal["charge", "refund", "lookup", "payment", "cancel"]
 Effect = Literal["booked", "repeated", "declined", "none"]
 Answer = Literal["sent", "lost", "late", "turned away", "hung up"]
 
@@ -94,6 +94,11 @@ class Book:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(TABLES)
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """For `payments`, whose tables stand in the same book."""
+        return self._db
 
     def close(self) -> None:
         """Close the file."""

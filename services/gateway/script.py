@@ -7,14 +7,15 @@ import zlib
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Phase = Literal["normal", "slow", "down"]
-Trick = Literal["none", "decline", "lose answer", "answer late"]
+Phase = Literal["normal", "slow", "down", "loses"]
+Trick = Literal["none", "decline", "lose answer", "answer late", "dispute"]
 
 # Test cards, as gateways give them to their customers. Any other card is charged.
 CARDS: dict[str, Trick] = {
     "4000-0000-0000-0002": "decline",
     "4000-0000-0000-0119": "lose answer",
     "4000-0000-0000-0259": "answer late",
+    "4000-0000-0000-2685": "dispute",  # a payment's only: paid, and at once disputed by the card's bank
 }
 
 LATE_ANSWER_S = 6.0  # twice what a client waits
@@ -36,6 +37,7 @@ PACES: dict[Phase, Pace] = {
     "normal": Pace(0.3, 1.0),
     "slow": Pace(1.5, 3.5),  # a client that waits 3 s loses one answer in four
     "down": Pace(0.0, 0.1),
+    "loses": Pace(0.3, 1.0),
 }
 
 
@@ -58,9 +60,14 @@ class Restart:
 def trick_of(card: str, times_asked: int) -> Trick:
     """What this card does now: a lost or late answer happens to the first request for an order only."""
     trick = CARDS.get(card, "none")
-    return trick if trick == "decline" or times_asked == 1 else "none"
+    return trick if trick in ("decline", "dispute") or times_asked == 1 else "none"
 
 
 def hangs_up(key: str, times_tried: int) -> bool:
     """While it is down, half of the requests are turned away with a 503, half find the connection closed."""
     return (zlib.crc32(key.encode()) + times_tried) % 2 == 0
+
+
+def loses(kind: str, times_tried: int) -> bool:
+    """Whether an answer is lost while the gateway loses them: every second one under a key, but no lookup's."""
+    return kind != "lookup" and times_tried % 2 == 1

@@ -24,8 +24,8 @@ DECLINES, LOSES_ANSWER, ANSWERS_LATE = "4000-0000-0000-0002", "4000-0000-0000-01
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The script's shape at a fiftieth of its times, but for the test that measures the real ones."""
     monkeypatch.setattr(script, "PACES", {p: Pace(q.fastest_s / 50, q.slowest_s / 50) for p, q in script.PACES.items()})
-    monkeypatch.setattr("services.gateway.web.PACES", script.PACES)
-    monkeypatch.setattr("services.gateway.web.LATE_ANSWER_S", 0.3)
+    monkeypatch.setattr("services.gateway.desk.PACES", script.PACES)
+    monkeypatch.setattr("services.gateway.desk.LATE_ANSWER_S", 0.3)
 
 
 @asynccontextmanager
@@ -192,7 +192,7 @@ async def test_the_book_outlives_the_process(tmp_path: Path) -> None:
 
 
 async def test_it_answers_in_the_time_of_its_phase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.gateway.web.PACES", {**script.PACES, "normal": Pace(0.3, 1.0)})
+    monkeypatch.setattr("services.gateway.desk.PACES", {**script.PACES, "normal": Pace(0.3, 1.0)})
     async with gateway(tmp_path / "book") as client:
         began_s = time.monotonic()
         await charge(client, "k")
