@@ -43,8 +43,8 @@ def main(what: str) -> None:
     elif what == "orchestrator":
         become(*AMENDS, "orchestrator", "services.sagas:app", database=ORCHESTRATOR)
     elif what == "floor":
-        os.environ["GATEWAY_BOOK"] = str(gateway_book())
-        os.environ["AMENDS_API_SERVICE_DATABASES"] = " ".join(f"{name}={url(database_of(name))}" for name in SERVICES)
+        os.environ["GATEWAY_BOOK"], os.environ["MAILBOX"] = str(gateway_book()), str(mailbox())
+        os.environ["AMENDS_API_SERVICE_DATABASES"] = " ".join(f"{name}={url(database_of(name))}" for name in (*SERVICES, "receipts"))
         become(sys.executable, "-m", "services.floor", "--port", os.environ["FLOOR_PORT"])
     elif what in SERVICES:
         become(*AMENDS, "participant", f"services.{what}:{what}", database=database_of(what))
@@ -103,6 +103,11 @@ def become(*command: str, database: str = ORCHESTRATOR) -> None:
 def gateway_book() -> Path:
     """Written by the gateway, read by the floor."""
     return Path(os.environ["VAR_DIR"]) / "play-gateway.sqlite"
+
+
+def mailbox() -> Path:
+    """What the mail server has kept."""
+    return Path(os.environ["VAR_DIR"]) / "play-mail.sqlite"
 
 
 def database_of(service: str) -> str:
