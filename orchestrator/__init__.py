@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.app import App
-    from orchestrator.client import Client, Description, Page, Started, SyncClient
+    from orchestrator.client import Client, Description, Missed, Moved, Opened, Page, Started, SyncClient, TookOver
     from orchestrator.contracts import Command, Event, Message
     from orchestrator.core.saga import Saga, Scope
     from orchestrator.core.saga_type import SagaType, saga
@@ -44,9 +44,10 @@ _ERRORS = (
     "AmendsError DefinitionError DependencyError Failure Misuse OperationError OperationFailed PayloadError "
     "RequestError SagaEnded SagaFailed SagaIdTaken SagaNotFound TimedOut Transient UnknownFailure"
 )
+_CLIENT = "Client Description Missed Moved Opened Page Started SyncClient TookOver"
 _HOMES: dict[str, str] = {
     "App": "orchestrator.app",
-    **dict.fromkeys(("Client", "Description", "Page", "Started", "SyncClient"), "orchestrator.client"),
+    **dict.fromkeys(_CLIENT.split(), "orchestrator.client"),
     **dict.fromkeys(("Command", "Event", "Message"), "orchestrator.contracts"),
     **dict.fromkeys(("Saga", "Scope"), "orchestrator.core.saga"),
     **dict.fromkeys(("SagaType", "saga"), "orchestrator.core.saga_type"),
@@ -69,7 +70,10 @@ __all__ = [
     "Failure",
     "Handling",
     "Message",
+    "Missed",
     "Misuse",
+    "Moved",
+    "Opened",
     "OperationError",
     "OperationFailed",
     "Page",
@@ -88,6 +92,7 @@ __all__ = [
     "StepContext",
     "SyncClient",
     "TimedOut",
+    "TookOver",
     "Transaction",
     "Transient",
     "UnknownFailure",

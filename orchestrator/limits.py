@@ -86,6 +86,9 @@ LIVE_IDLE_S = 600.0
 # turns, and looking so often was a fifth of the CPU. What sagas leave behind is mostly freed without it, and each look
 # walks over all that has come since: a saga that waits is some 50 objects, 2,000 that begin at once are one look.
 COLLECT_AFTER = (100_000, 10, 10)
+MOVED_KEPT_S = 120.0  # which sagas moved, while somebody watches: how long ago a lost stream can still be taken up
+WATCHER_FRESH_S = 15.0  # who watches says so again within this; what nobody watches any more is not written down
+WATCHER_FORGOTTEN_S = 3_600.0
 ANNOUNCED_MAX = 20_000  # ends of sagas that clients were not told of yet: who is not told looks by himself
 INBOUND_QUEUE_MAX = 10_000  # messages that were read and are in no batch yet
 INBOUND_BYTES_MAX = 32 * 1024 * 1024  # of these; messages of the largest size would be gigabytes
@@ -102,6 +105,7 @@ SPAN_BATCHES_WAITING_MAX = 200_000  # a shard: what a dead collector may cost in
 
 assert SCHEMA_IDS_UNKNOWN_MAX > INBOUND_QUEUE_MAX, "what was read as unknown would be forgotten before it is decoded"
 assert LISTED_DEFAULT <= LISTED_MAX < LISTED_LOOKED_AT_MAX, "a page could not be filled"
+assert WATCHER_FRESH_S * 4 <= MOVED_KEPT_S, "a stream could not be taken up for as long as its watcher counts"
 assert HEARTBEAT_S * 3 <= LEASE_S, "two lost heartbeats must not cost the lease"
 assert RESEND_FIRST_S > OUTBOX_HEALTHY_S, "commands would be copied because the relay is slow"
 assert COMMAND_EXPIRES_S < INBOX_HORIZON_S, "a participant could have forgotten what is sent to it again"

@@ -1,9 +1,10 @@
 """What a route has at hand: the client, the app's sagas, who asks, and the id out of the path."""
 
+import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeVar, cast
 from urllib.parse import unquote
 
 from fastapi import Depends, HTTPException, Path, Request
@@ -12,13 +13,17 @@ from pydantic import AfterValidator
 from orchestrator import limits
 from orchestrator.api import models
 from orchestrator.api.guard import CALLER
+from orchestrator.api.stream_places import Streams
 from orchestrator.api.tokens import Caller
 from orchestrator.app import App
 from orchestrator.canonical import checked_name
 from orchestrator.client import Client
+from orchestrator.client.outlines import Outlined, Outlines
+from orchestrator.client.requests import Steps
 from orchestrator.errors import DependencyError, RequestError
 from orchestrator.settings import Settings
 
+_T = TypeVar("_T")
 _SERVICE = re.compile(r"([A-Za-z0-9._-]{1,100})=(\S+)")
 
 
@@ -30,6 +35,18 @@ class Access:
     settings: Settings
     app: App | None
     services: Mapping[str, Client] = field(default_factory=dict)
+    outlines: Outlines = field(default_factory=Outlines)
+    streams: Streams = field(default_factory=Streams)
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def outlined(self, *, saga_nos: Sequence[int] = (), ids: Sequence[str] = ()) -> list[Outlined]:
+        """What a list draws of these sagas."""
+        return await self.outlined_by(self.outlines.read(saga_nos=saga_nos, ids=ids))
+
+    async def outlined_by(self, steps: Steps[_T]) -> _T:
+        """Run a request that reads outlines, one after the other: their stories must not run ahead of their rows."""
+        async with self._reading:
+            return await self.client.read_at_once(steps)
 
 
 def service_clients(settings: Settings) -> dict[str, Client]:

@@ -12,7 +12,7 @@ from fastapi.security import HTTPBearer
 from pydantic import SecretStr
 from starlette.exceptions import HTTPException
 
-from orchestrator.api import desk, installation, problems, sagas
+from orchestrator.api import desk, installation, problems, sagas, streams
 from orchestrator.api.access import Access, service_clients
 from orchestrator.api.documented import with_problems
 from orchestrator.api.guard import Guard
@@ -32,7 +32,7 @@ ABOUT = """Sagas: start them, see them, send to them, and help those that wait f
 A token goes into `Authorization: Bearer …`; looking needs the role read or operate, all else operate. What changes
 something is JSON. Errors are application/problem+json."""
 
-ROUTERS = (sagas.router, desk.router, installation.router, installation.health_router)
+ROUTERS = (sagas.router, streams.router, desk.router, installation.router, installation.health_router)
 _BEARER = HTTPBearer(auto_error=False, description="A token of AMENDS_API_TOKENS; the guard checks it.")
 
 

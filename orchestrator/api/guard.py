@@ -9,7 +9,7 @@ here is refused), to no other Origin, and where something is changed by JSON onl
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,6 +29,7 @@ PROBE = ""  # the name of whoever comes to these without a token
 GUESSES = "/"  # no token has this name: what was refused is counted under it
 LOOKING = ("GET", "HEAD", "OPTIONS")
 CALLER = "amends.caller"
+STREAM_TYPE = "text/event-stream"
 ALWAYS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 # Whoever comes through a proxy is not on this machine, whatever the address says.
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
@@ -57,10 +58,17 @@ class Guard:
         try:
             await self._bounded(scope, receive, answer)
         finally:
-            self._at_once -= 1
+            self._at_once -= not answer.is_stream
 
     async def _bounded(self, scope: Scope, receive: Receive, answer: "Answer") -> None:
         waiting = asyncio.timeout(limits.REQUEST_S)
+
+        def stream_begins() -> None:
+            """Streams have no end of their own, and a limit of their own."""
+            waiting.reschedule(None)
+            self._at_once -= 1
+
+        answer.stream_begins = stream_begins
         try:
             async with waiting:
                 await self._checked(scope, receive, answer)
@@ -142,10 +150,15 @@ class Answer:
         self._send = send
         self._instance = instance
         self._begun = False
+        self.is_stream = False
+        self.stream_begins: Callable[[], None] = lambda: None
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._begun = True
+            if Headers(raw=message.get("headers", [])).get("content-type", "").startswith(STREAM_TYPE):
+                self.is_stream = True
+                self.stream_begins()
             names = {name for name, _ in ALWAYS}
             kept = [(name, value) for name, value in message.get("headers", []) if name.lower() not in names]
             message = {**message, "headers": [*kept, *ALWAYS]}

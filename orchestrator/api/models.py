@@ -155,19 +155,52 @@ class Seam(Told):
     epoch: int
 
 
-class Saga(SagaRow):
-    """One saga, all of it read at one instant."""
+class Outline(SagaRow):
+    """What a list draws of a saga. `turns` only grows: what has fewer than you hold is older."""
 
     parent_id: str | None
+    turns: int
     waiting_for: list[str]
     deadline: datetime | None = Field(description="When it is woken, if nothing comes before.")
+    ops: list[Operation]
+    pivot_seq: int | None = Field(description="What is numbered higher came after the pivot.")
+    seams: list[Seam]
+
+
+class Outlines(Told):
+    """The newest first. There may be fewer than were asked for and still a cursor: enough was looked at."""
+
+    outlines: list[Outline]
+    next_cursor: str | None = Field(description="Where the next page begins; null: there are no more.")
+
+
+class Saga(Outline):
+    """One saga, all of it read at one instant."""
+
     input: Any
     result: Any
     values: dict[str, Any] = Field(description="What it last `set`.")
     left_undone: list[str]
-    ops: list[Operation]
-    pivot_seq: int | None = Field(description="What is numbered higher came after the pivot.")
-    seams: list[Seam]
+
+
+class Opened(Told):
+    """From here on nothing is missed: load a list after it."""
+
+
+class Takeover(Told):
+    """An orchestrator went on with what others had. `takeover_ids`: as seams have them, in the order of `shards`."""
+
+    worker: str
+    taken_at: datetime
+    shards: list[int]
+    takeover_ids: list[str]
+    before: list[str] = Field(description="Who had them, in the same order.")
+
+
+class Reset(Told):
+    """Something may have moved unseen: load again what you show, after the `open` that follows."""
+
+    why: str
 
 
 class Turn(Told):

@@ -8,6 +8,7 @@ from http import HTTPStatus
 import psycopg
 
 from orchestrator.api import limits
+from orchestrator.api.stream_places import NoPlace
 from orchestrator.errors import (
     AmendsError,
     DefinitionError,
@@ -71,6 +72,8 @@ def problem_of(error: Exception) -> Problem:
             return _unavailable(f"{error}. {UNCHANGED}")
         case RowRefused():
             return Problem(422, "payload-refused", "The value can't travel", f"{error}. {UNCHANGED}")
+        case NoPlace():
+            return too_many_streams()
         case psycopg.OperationalError():
             return _unavailable(f"The connection to Postgres was lost. {PERHAPS}")
         case AmendsError() | OutboxError():
@@ -123,6 +126,14 @@ def not_json() -> Problem:
 def too_many(retry_after_s: int) -> Problem:
     text = f"More than {limits.RATE_PER_S:g} requests a second with one token. Come again in {retry_after_s} s."
     return Problem(429, "too-many", "Too many requests", f"{text} {UNCHANGED}", {"Retry-After": str(retry_after_s)})
+
+
+def too_many_streams() -> Problem:
+    text = (
+        f"{limits.STREAMS_MAX} streams are open, or {limits.STREAMS_PER_TOKEN_MAX} with this token: close one, or come "
+        f"again later. {UNCHANGED}"
+    )
+    return Problem(429, "too-many", "Too many streams", text, {"Retry-After": "5"})
 
 
 def too_busy() -> Problem:

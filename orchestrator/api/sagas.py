@@ -11,10 +11,13 @@ from orchestrator.api import models, telling
 from orchestrator.api.access import Access, HasAccess, JsonOnly, Key, SagaId
 from orchestrator.api.documented import refusals
 from orchestrator.canonical import canonical_json
-from orchestrator.client import facts, reading, requests
+from orchestrator.client import facts, listing, reading, requests
 from orchestrator.client.answers import Status
 from orchestrator.client.by_name import encoded_by_name, input_by_code
 from orchestrator.client.listing import AGE_S_MAX
+from orchestrator.client.outlines import AT_ONCE_MAX, Outlined
+from orchestrator.client.requests import Steps
+from orchestrator.errors import SagaNotFound
 from orchestrator.messaging import framing
 
 router = APIRouter(prefix="/v1", tags=["sagas"])
@@ -41,6 +44,40 @@ async def list_sagas(
         status=status, type=type, contains=contains, older_than=older_than_s, cursor=cursor, rows_max=limit
     )
     return models.SagaList.model_validate({"sagas": list(page.sagas), "next_cursor": page.next_cursor})
+
+
+@router.get("/outlines", operation_id="list_outlines", responses=refusals(*OF_ALL))
+async def list_outlines(
+    access: HasAccess,
+    status: Annotated[list[Status] | None, Query(description="Of this status; again for each.")] = None,
+    type: Annotated[str | None, Query(min_length=1, max_length=limits.NAME_CHARS_MAX, pattern=models.NAME)] = None,
+    contains: Annotated[
+        str, Query(max_length=limits.NAME_CHARS_MAX, pattern=models.NAME, description="In the id, letter by letter.")
+    ] = "",
+    older_than_s: Annotated[float | None, Query(ge=0, le=AGE_S_MAX, description="Begun at least so long ago.")] = None,
+    cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=AT_ONCE_MAX)] = api_limits.OUTLINES_DEFAULT,
+) -> models.Outlines:
+    """As the list of sagas, each with what it did and waits for. The page and what it says are of one instant."""
+
+    def steps() -> Steps[tuple[list[Outlined], str | None]]:
+        page = yield from listing.page(
+            status=status, type=type, contains=contains, older_than=older_than_s, cursor=cursor, rows_max=limit
+        )
+        found = yield from access.outlines.read(ids=[saga.id for saga in page.sagas])
+        return found, page.next_cursor
+
+    found, next_cursor = await access.outlined_by(steps())
+    return models.Outlines(outlines=[telling.outline_of(one) for one in found], next_cursor=next_cursor)
+
+
+@router.get("/sagas/{id}/outline", operation_id="get_outline", responses=refusals(*OF_ONE))
+async def get_outline(access: HasAccess, id: SagaId) -> models.Outline:
+    """One saga as the list of outlines has it."""
+    found = await access.outlined(ids=[id])
+    if not found:
+        raise SagaNotFound(requests.not_found(id))
+    return telling.outline_of(found[0])
 
 
 @router.put(

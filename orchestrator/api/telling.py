@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from orchestrator.api import installation_models, models
-from orchestrator.client.answers import VerbRow
+from orchestrator.client.answers import SagaRow, TookOver, VerbRow
 from orchestrator.client.facts import BreakerRow, OutboxFacts, Owner, ShardRow, Told, WorkerRow
+from orchestrator.client.outlines import Outlined
 from orchestrator.story import Operation, Story, desk_of, read_story, waiting_for
 from orchestrator.story.ending import problem_text
 from orchestrator.story.model import Attempt
@@ -23,25 +24,30 @@ STATES: dict[str, models.OperationState] = {
 
 def saga_of(told: Told) -> models.Saga:
     """The saga with its operations and seams."""
-    record, saga = told.record, told.record.saga
-    story = story_of(told)
+    record = told.record
+    wake_us = record.journal[-1].wake_us if record.journal else None
+    outline = _outline(record.saga, record.parent_id, story_of(told), wake_us, told.owners)
     return models.Saga(
-        **row_fields(told),
-        parent_id=record.parent_id,
-        waiting_for=[] if saga.ended_at else [*waiting_for(story)],
-        deadline=None if saga.ended_at else _deadline(told),
+        **dict(outline),
         input=record.input,
         result=record.result,
         values=record.values,
         left_undone=[*record.left_undone],
-        ops=[operation_of(one) for one in story.operations.values()],
-        pivot_seq=story.pivot_seq,
-        seams=[_seam(owner, story, saga.shard) for owner in told.owners if _is_seam(owner, story)],
     )
 
 
-def row_fields(told: Told) -> dict[str, object]:
-    return models.SagaRow.model_validate(told.record.saga).model_dump()
+def outline_of(one: Outlined) -> models.Outline:
+    return _outline(one.saga, one.parent_id, one.story, one.wake_us, one.owners)
+
+
+def takeover_of(taken: TookOver) -> models.Takeover:
+    return models.Takeover(
+        worker=taken.worker,
+        taken_at=taken.at,
+        shards=[one.shard for one in taken.shards],
+        takeover_ids=[_takeover_id(one.shard, one.epoch) for one in taken.shards],
+        before=[one.before for one in taken.shards],
+    )
 
 
 def desk(told: Told, verbs: Sequence[VerbRow]) -> models.Desk:
@@ -131,10 +137,20 @@ def at(us: int) -> datetime:
     return datetime.fromtimestamp(us / 1_000_000, UTC)
 
 
-def _deadline(told: Told) -> datetime | None:
-    """0 is no time: a local step is under way."""
-    wake_us = told.record.journal[-1].wake_us if told.record.journal else None
-    return at(wake_us) if wake_us else None
+def _outline(
+    saga: SagaRow, parent_id: str | None, story: Story, wake_us: int | None, owners: Sequence[Owner]
+) -> models.Outline:
+    """`wake_us` 0 is no time: a local step is under way."""
+    return models.Outline(
+        **dict(models.SagaRow.model_validate(saga)),
+        parent_id=parent_id,
+        turns=story.turns,
+        waiting_for=[] if saga.ended_at else [*waiting_for(story)],
+        deadline=at(wake_us) if wake_us and not saga.ended_at else None,
+        ops=[operation_of(one) for one in story.operations.values()],
+        pivot_seq=story.pivot_seq,
+        seams=[_seam(owner, story, saga.shard) for owner in owners if _is_seam(owner, story)],
+    )
 
 
 def _is_seam(owner: Owner, story: Story) -> bool:
@@ -145,12 +161,16 @@ def _is_seam(owner: Owner, story: Story) -> bool:
 def _seam(owner: Owner, story: Story, shard: int) -> models.Seam:
     begun = [one.seq for one in story.operations.values() if one.begun_us <= owner.at_us]
     return models.Seam(
-        takeover_id=f"{shard}-{owner.epoch}",
+        takeover_id=_takeover_id(shard, owner.epoch),
         seq=max(begun, default=None),
         at=at(owner.at_us),
         worker=owner.worker,
         epoch=owner.epoch,
     )
+
+
+def _takeover_id(shard: int, epoch: int) -> str:
+    return f"{shard}-{epoch}"
 
 
 def _attempts(story: Story, owners: Sequence[Owner]) -> Iterator[models.Attempt]:

@@ -6,11 +6,31 @@ are written; the saga's tables are read as they are.
 """
 
 from orchestrator.client.answers import Description as Description
+from orchestrator.client.answers import Missed as Missed
+from orchestrator.client.answers import Moved as Moved
+from orchestrator.client.answers import Opened as Opened
 from orchestrator.client.answers import Page as Page
 from orchestrator.client.answers import SagaRow as SagaRow
+from orchestrator.client.answers import ShardTaken as ShardTaken
 from orchestrator.client.answers import Started as Started
 from orchestrator.client.answers import Status as Status
+from orchestrator.client.answers import TookOver as TookOver
+from orchestrator.client.answers import Watched as Watched
 from orchestrator.client.async_client import Client as Client
 from orchestrator.client.sync_client import SyncClient as SyncClient
 
-__all__ = ["Client", "Description", "Page", "SagaRow", "Started", "Status", "SyncClient"]
+__all__ = [
+    "Client",
+    "Description",
+    "Missed",
+    "Moved",
+    "Opened",
+    "Page",
+    "SagaRow",
+    "ShardTaken",
+    "Started",
+    "Status",
+    "SyncClient",
+    "TookOver",
+    "Watched",
+]

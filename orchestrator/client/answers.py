@@ -61,6 +61,51 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """From here on nothing is missed: what was read before may be old, a list that is read now is not."""
+
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A saga as it is now. Several moves within a quarter of a second are one."""
+
+    saga: SagaRow
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTaken:
+    """A shard that changed its owner; `before` had it."""
+
+    shard: int
+    epoch: int
+    before: str
+
+
+@dataclass(frozen=True, slots=True)
+class TookOver:
+    """An orchestrator went on with what another one had: after a death, or because they share the work anew."""
+
+    worker: str
+    at: datetime
+    shards: tuple[ShardTaken, ...]
+    cursor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Something may have moved unseen. Read anew what you show, after the Opened that follows."""
+
+    why: str
+
+
+Watched = Opened | Moved | TookOver | Missed
+"""What `Client.watch` tells. Give the latest `cursor` to another `watch`, and it goes on there."""
+
+
+@dataclass(frozen=True, slots=True)
 class JournalRow:
     """One turn: what came in, then what was decided. `wake_us`: when it wants to be woken, if nothing comes."""
 

@@ -2,15 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import psycopg
 
 from orchestrator import limits
-from orchestrator.client import listing, reading, requests
-from orchestrator.client.answers import Description, Page, Started, Status
+from orchestrator.client import listing, reading, requests, watching
+from orchestrator.client.answers import Description, Page, Started, Status, Watched
+from orchestrator.client.feed import Feed, told
 from orchestrator.client.hearing import Hearing
 from orchestrator.client.known import Known
 from orchestrator.client.pools import (
@@ -53,6 +54,7 @@ class Client:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
         self._hearing: Hearing | None = None
+        self._feed: Feed | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,6 +64,9 @@ class Client:
     ) -> None:
         pool, self._pool, self._loop = self._pool, None, None
         hearing, self._hearing = self._hearing, None
+        feed, self._feed = self._feed, None
+        if feed is not None:
+            await feed.close()
         if hearing is not None:
             await asyncio.to_thread(hearing.close)
         if pool is not None:
@@ -130,6 +135,27 @@ class Client:
                 status=status, type=type, contains=contains, older_than=older_than, cursor=cursor, rows_max=rows_max
             )
         )
+
+    async def watch(
+        self, id: str | None = None, /, *, type: str | None = None, cursor: str | None = None
+    ) -> AsyncGenerator[Watched, None]:
+        """All sagas as they move, or those of a type; with an id that one: first as it is now, and last as it ended.
+
+        What it yields: Opened, Moved, TookOver, Missed. SagaNotFound for an id that is none; RequestError for a cursor
+        that is none. It goes on through outages, and says Missed if it has to.
+        """
+        place = None if cursor is None else watching.parse_cursor(cursor)
+        if id is not None:
+            await self.request(reading.row(id))
+        async with self.feed().subscribed(place) as subscription:
+            async for event in told(subscription, self.read_at_once, id=id, type=type):
+                yield event
+
+    def feed(self) -> Feed:
+        """What moves, for those who read more of it than `watch` tells: the HTTP API does."""
+        if self._feed is None:
+            self._feed = Feed(self.request, self.read_at_once)
+        return self._feed
 
     async def cancel(self, id: str, /) -> None:
         """Raises CancelledError at the saga's await; its undos run."""

@@ -54,6 +54,20 @@ def describe(saga_id: str) -> Steps[Description]:
     )
 
 
+def row(saga_id: str) -> Steps[SagaRow]:
+    """One saga's row. Raises SagaNotFound."""
+    rows = yield Query(statements.SELECT_SAGA, {"id": checked_saga_id(saga_id)})
+    if not rows:
+        raise SagaNotFound(not_found(saga_id))
+    return saga_row(rows[0])
+
+
+def rows_of(saga_nos: Sequence[int]) -> Steps[list[SagaRow]]:
+    """The rows of these sagas, as far as they are there."""
+    rows = yield Query(statements.SELECT_ROWS, {"saga_nos": [*saga_nos]})
+    return [saga_row(row) for row in rows]
+
+
 def record(saga_id: str) -> Steps[Record]:
     """The saga's row, values and journal. Raises SagaNotFound."""
     rows = yield Query(statements.SELECT_SAGA, {"id": checked_saga_id(saga_id)})

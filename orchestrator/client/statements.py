@@ -55,6 +55,13 @@ SELECT_SAGA: LiteralString = """
     WHERE id = CAST(%(id)s AS text)
 """
 
+SELECT_ROWS: LiteralString = """
+    SELECT saga_no, id, type, version, status, shard, started_at, ended_at, problem
+    FROM amends.sagas
+    WHERE saga_no = ANY (CAST(%(saga_nos)s AS bigint[]))
+    ORDER BY saga_no
+"""
+
 # A page of the list, in one statement and so of one moment: `next_no` is the first saga that was not looked at.
 # Each source looks at `looked_at_max` sagas at most, the newest first from `upto` on, and the page takes what fits of
 # them. Postgres reads no further than the page needs.

@@ -14,7 +14,7 @@ import psycopg
 
 from orchestrator.core.decisions import StartStep
 from orchestrator.core.entries import Entry
-from orchestrator.engine import fence, journal, mail, sagas, span_queue, verbs
+from orchestrator.engine import feed, fence, journal, mail, sagas, span_queue, verbs
 from orchestrator.failpoints import failpoint
 from outbox_relay import table
 from outbox_relay.rows import Row
@@ -28,6 +28,7 @@ _JOINABLE: frozenset[LiteralString] = _FUNCTIONS | {
     sagas.SET_VALUES,
     table.INSERT_MANY,
     span_queue.INSERT,
+    feed.INSERT,
 }
 JOINED_KEPT_MAX = 64  # combinations of these
 
@@ -103,16 +104,19 @@ def commit(
     partitions: Callable[[str], int],
     *,
     spans: bool = False,
+    fed: bool = False,
 ) -> None:
     """Write it all, or nothing. Raises fence.ShardsLost (nothing was written) or the driver's error.
 
-    On success the holds have advanced.
+    On success the holds have advanced. `fed`: somebody watches which sagas move.
     """
     involved = [holds[shard] for shard in batch.shards]
     offsets = {s: w.next_offset for s, w in batch.shards.items() if w.next_offset is not None}
     statements = [(fence.FENCE, fence.fence_params(involved, offsets)), *_statements(batch, partitions)]
     if spans:
         statements += _span_statements(batch, holds)
+    if fed:
+        statements += _feed_statements(batch)
     try:
         if all(statement in _JOINABLE for statement, _ in statements):
             _execute_joined(connection, statements)
@@ -201,6 +205,16 @@ def _span_statements(batch: Batch, holds: dict[int, fence.Hold]) -> Iterable[_St
             queued.append((shard, holds[shard].batch_no + 1, holds[shard].epoch, turns))
     if queued:
         yield span_queue.INSERT, span_queue.insert_params(queued)
+
+
+def _feed_statements(batch: Batch) -> Iterable[_Statement]:
+    moved: list[int] = []
+    for writes in batch.shards.values():
+        moved += [row.saga_no for row in writes.turns]
+        moved += [row.saga_no for row in writes.created]
+        moved += [*writes.moves, *writes.unseen_ends]
+    if moved:
+        yield feed.INSERT, feed.insert_params(moved)
 
 
 def _summed(counts: Iterable[dict[str, tuple[int, str]]]) -> dict[str, tuple[int, str]]:

@@ -17,6 +17,7 @@ from orchestrator.engine import fence
 from orchestrator.engine.batch import Batch
 from orchestrator.engine.cache import Cache
 from orchestrator.engine.counts import Counts
+from orchestrator.engine.feed import Feed
 from orchestrator.engine.ownership import Ownership
 from orchestrator.engine.poison import POISON_CLASSES, Watchdog, singly
 from orchestrator.engine.processing import Known, Processing, Work
@@ -42,11 +43,12 @@ class Committer:
         note: Callable[[psycopg.Connection[Any], list[Work]], None],
         *,
         spans: bool,
+        feed: Feed,
     ) -> None:
         """`note` is told whose turns come before they run."""
         self._processing, self._cache, self._own, self._topology = processing, cache, own, topology
         self._watchdog, self._committed, self._note, self._spans = watchdog, committed, note, spans
-        self._slow_turns = SlowTurns(cache)
+        self._slow_turns, self._feed = SlowTurns(cache), feed
         self.counts = Counts()
 
     def commit(self, connection: psycopg.Connection[Any], work: list[Work]) -> None:
@@ -128,7 +130,14 @@ class Committer:
                 continue
             began_s = time.monotonic()
             try:
-                batches.commit(connection, batch, self._own.holds, self._topology.partitions, spans=self._spans)
+                batches.commit(
+                    connection,
+                    batch,
+                    self._own.holds,
+                    self._topology.partitions,
+                    spans=self._spans,
+                    fed=self._feed.is_on,
+                )
             except fence.ShardsLost as lost:
                 gone = frozenset(batch.shards) - lost.held
                 log.warning("shards %s were lost: what they were doing is dropped here", sorted(gone))

@@ -18,6 +18,7 @@ import psycopg
 
 from orchestrator import limits
 from orchestrator.engine import fence, workers
+from orchestrator.engine.feed import Feed
 
 log = logging.getLogger("orchestrator.engine.shards")
 
@@ -64,10 +65,12 @@ class Watcher:
         *,
         cycle: Callable[[], int],
         backends: Callable[[], list[int]],
+        feed: Feed,
         planned: Callable[[], None] = lambda: None,
     ) -> None:
         self._connect, self._worker, self._name = connect, worker, name
         self._cycle, self._backends, self._planned = cycle, backends, planned
+        self._feed = feed
         self._plan = Plan()
         self._stop = threading.Event()
         self._wanted_since: dict[int, float] = {}
@@ -104,8 +107,10 @@ class Watcher:
     def _watch(self, connection: psycopg.Connection[Any]) -> None:
         census = workers.Census()
         connection.execute(fence.LISTEN)
+        self._feed.begin()
         while not self._stop.is_set():
             self._beat(connection)
+            self._feed.follow(connection)
             alive, willing = workers.look(connection, census)
             before, self._plan = self._plan, self._make_plan(connection, alive, willing)
             if self._plan != before:

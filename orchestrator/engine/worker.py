@@ -26,6 +26,7 @@ from orchestrator.engine.cache import Cache
 from orchestrator.engine.clock import DatabaseClock
 from orchestrator.engine.committer import Committer
 from orchestrator.engine.ends import Ends
+from orchestrator.engine.feed import Feed
 from orchestrator.engine.fence import Hold
 from orchestrator.engine.gathering import Gathering
 from orchestrator.engine.installation import Installation, Witness, connect, read_installation
@@ -85,6 +86,7 @@ class Worker:
         self._steps = StepRunner({"default": self._url, **(databases or {})}, self._step_ended, lifespan)
         self._step_starts = StepStarts(self._cache, self._steps, self._wakeups)
         self._probing = Probing()
+        self._feed = Feed(self._id)
         self._admission = Admission(settings.sagas_at_work_max)
         self._sample = ReplaySample(
             settings.replay_every_turns,
@@ -172,6 +174,7 @@ class Worker:
             self._after,
             lambda connection, work: self._probing.note(connection, self._own.holds, work),
             spans=self._spans.is_on,
+            feed=self._feed,
         )
         self._watcher = Watcher(
             lambda: connect(self._url, f"amends-watcher-{self._id}"),
@@ -180,6 +183,7 @@ class Worker:
             cycle=lambda: self._cycles,
             backends=lambda: self._backends() + self._spans.backends,
             planned=self._bell.set,
+            feed=self._feed,
         )
         self._steps.open()
         for thread in (self._watcher, self._intake, self._ends_watch, self._announcer, self._spans, self._sample):
@@ -255,7 +259,9 @@ class Worker:
 
     def _cycle(self, connection: psycopg.Connection[Any]) -> None:
         self._clock.sample(connection)
-        self._own.follow(connection, self._watcher.plan())
+        plan = self._watcher.plan()
+        self._feed.adopt()  # after the plan was taken: what it gives us is told from its first batch on
+        self._own.follow(connection, plan)
         self._hear_intake(connection)
         found = self._step_starts.begin_found(connection)
         if work := self._gathering.gather(connection, self._ends):

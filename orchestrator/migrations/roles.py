@@ -136,6 +136,15 @@ OBJECTS: tuple[Object, ...] = (
     _table("engine", "held_entries", worker="SELECT, INSERT, DELETE", console=_READ),
     _table("engine", "ignored", worker="SELECT, INSERT, UPDATE", console=_READ),
     _table("engine", "takeovers", worker=_ADD, console=_READ),
+    # Whoever starts a saga tells those who watch; who watches says so himself.
+    _table(
+        "engine",
+        "watchers",
+        worker="SELECT, DELETE",
+        client=_READ,
+        console="SELECT, INSERT, UPDATE (whole_from, until)",
+    ),
+    _table("engine", "moved", worker="SELECT, INSERT, DELETE", client="INSERT", console=_READ),
     _table("engine", "span_queue", worker="SELECT, INSERT, DELETE", console=_READ),
     _function("engine", "fence", "worker"),
     _function("engine", "move_sagas", "worker"),

@@ -23,6 +23,7 @@ from orchestrator.engine.admission import Admission
 from orchestrator.engine.batch import Batch, ShardWrites
 from orchestrator.engine.cache import Cache, Resident
 from orchestrator.engine.committer import Committer
+from orchestrator.engine.feed import Feed
 from orchestrator.engine.intake import Intake
 from orchestrator.engine.outbound import Outbound
 from orchestrator.engine.ownership import Ownership
@@ -171,7 +172,17 @@ def committer(inside: Inside, own: Ownership, url: str, committed: Callable[[Bat
     """Writes to the database of the URL what the one inside decides."""
     topology = Topology("127.0.0.1:9", "", lambda: psycopg.connect(url, autocommit=True))
     watchdog = Watchdog(inside.cache.interrupt)
-    return Committer(inside.processing, inside.cache, own, topology, watchdog, committed, lambda *_: None, spans=False)
+    return Committer(
+        inside.processing,
+        inside.cache,
+        own,
+        topology,
+        watchdog,
+        committed,
+        lambda *_: None,
+        spans=False,
+        feed=Feed(own.worker),
+    )
 
 
 def kinds(rows: list[Row]) -> list[str]:

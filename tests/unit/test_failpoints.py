@@ -41,6 +41,8 @@ EXCEPTIONS = {
     "orchestrator.engine.workers.forget": "says who lives; others judge by the sessions, which end with the process",
     "orchestrator.engine.workers.ask": "a wish for a shard, repeated until it is granted",
     "orchestrator.engine.workers.answered": "takes a granted wish away; a void one is taken away by whoever asked",
+    "orchestrator.engine.feed._go_on": "says that batches are told; a watcher sees another time when it is said again",
+    "orchestrator.engine.feed._leave_off": "says that none need be told any more; the next look says it again",
     "orchestrator.engine.span_queue.shed": "gives up spans that a dead collector left; again at the next refusal",
 }
 
