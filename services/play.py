@@ -2,15 +2,20 @@
 
     python -m services.play up            servers and shop, in the background (make up)
     python -m services.play setup         databases, tables, topics, goods on the shelves; safe to repeat
-    python -m services.play gateway | relay | orchestrator | orders | stock | payments | shipping | analytics | floor
+    python -m services.play gateway | relay | orchestrator | orders | stock | payments | shipping | analytics
+    python -m services.play webhook | mail | email | receipts | floor
 
-DATABASE_URL names the server; the orchestrator's sagas live in its database `amends`, each service has its own.
+DATABASE_URL names the server; the orchestrator's sagas live in its database `amends`, each service has its own, and
+the webhook shares that of payments, to which it belongs.
 """
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -20,10 +25,18 @@ from orchestrator.local import ports
 from orchestrator.local.background import up_in_background
 from orchestrator.local.paths import VarDir
 from services import analytics, orders, payments, shipping, stock
+from services.delivery import menu, receipts, webhook
 from services.demo.basket import DELIVERED
 
 SERVICES = {"orders": orders, "stock": stock, "payments": payments, "shipping": shipping, "analytics": analytics}
-NAMES = ("gateway", "relay", "orchestrator-1", "orchestrator-2", *SERVICES, "floor")
+# They only listen: nothing of theirs has to be relayed. The email service has no tables of its own.
+LISTENERS: dict[str, tuple[str, ModuleType | None]] = {
+    "email": ("services.delivery.mailer:email", None),
+    "receipts": ("services.delivery.receipts:receipts", receipts),
+}
+NAMES = ("gateway", "relay", "orchestrator-1", "orchestrator-2", *SERVICES, "webhook", "mail", *LISTENERS, "floor")
+HOST = "127.0.0.1"
+WEBHOOK_SECRET = "whsec_of_the_play_shop"  # known to the gateway and the webhook; a real one comes from a vault
 AMENDS = (sys.executable, "-m", "orchestrator.cli")
 ORCHESTRATOR = "amends"
 
@@ -35,19 +48,26 @@ def main(what: str) -> None:
     elif what == "setup":
         setup()
     elif what == "gateway":
-        book, port = str(gateway_book()), os.environ["GATEWAY_PORT"]
-        become(sys.executable, "-m", "services.gateway", "--book", book, "--port", port)
+        told_at = f"http://{os.environ.get('WEBHOOK_HOST', HOST)}:{os.environ['WEBHOOK_PORT']}{webhook.PATH}"
+        book = ("--book", str(gateway_book(Path(os.environ["VAR_DIR"]))), "--port", os.environ["GATEWAY_PORT"])
+        become(sys.executable, "-m", "services.gateway", *book, "--webhook-url", told_at)
+    elif what == "webhook":
+        port = ("--port", os.environ["WEBHOOK_PORT"])
+        become(sys.executable, "-m", "services.delivery.webhook", *port, database=database_of("payments"))
+    elif what == "mail":
+        box = ("--box", str(mailbox(Path(os.environ["VAR_DIR"]))), "--port", os.environ["MAIL_PORT"])
+        become(sys.executable, "-m", "services.delivery.mail", *box)
     elif what == "relay":
         databases = [part for name in (ORCHESTRATOR, *map(database_of, SERVICES)) for part in ("--database", url(name))]
         become(*AMENDS, "relay", *databases, database=ORCHESTRATOR)
     elif what == "orchestrator":
         become(*AMENDS, "orchestrator", "services.sagas:app", database=ORCHESTRATOR)
     elif what == "floor":
-        os.environ["GATEWAY_BOOK"] = str(gateway_book())
-        os.environ["AMENDS_API_SERVICE_DATABASES"] = " ".join(f"{name}={url(database_of(name))}" for name in SERVICES)
-        become(sys.executable, "-m", "services.floor", "--port", os.environ["FLOOR_PORT"])
+        be_the_floor(Path(os.environ["VAR_DIR"]))
     elif what in SERVICES:
         become(*AMENDS, "participant", f"services.{what}:{what}", database=database_of(what))
+    elif what in LISTENERS:
+        become(*AMENDS, "participant", LISTENERS[what][0], database=database_of(what))
     else:
         print(f"{what!r} is no part of the shop.\n{__doc__}", file=sys.stderr)
         sys.exit(2)
@@ -58,12 +78,18 @@ def up(var: Path) -> None:
     stack = up_in_background(var, progress=lambda line: print(line, flush=True), services=("setup", *NAMES))
     for name, value in stack.environment().items():
         print(f"export {name}={value}")
-    order = (
-        '{"order_id": "1", "customer": "ada", "card": "4242", "country": "MY", '
-        '"items": [{"sku": "pen", "quantity": 1}], "total": "4.50"}'
-    )
-    print(f"The shop is open. Try: .venv/bin/amends start checkout --id order-1 --json '{order}'")
-    print(f"See it, and pull its plugs: http://127.0.0.1:{ports.read(VarDir.at(var).ports)['floor']}/")
+    leave_addresses(var, stack.database_url)
+    order = {
+        "order_id": "order-1",
+        "customer": "Ada",
+        "address": menu.GOOD_ADDRESS,
+        "card": menu.GOOD_CARD,
+        "dishes": [{"sku": "nasi lemak", "quantity": 2}, {"sku": "teh tarik", "quantity": 6}],
+        "total": "45.00",
+    }
+    print(f"The shop is open. Try: .venv/bin/amends start delivery --id order-1 --json '{json.dumps(order)}'")
+    print("and within a minute, as the customer: .venv/bin/python -m services.delivery.customer pay order-1")
+    print(f"Or see it all, and pull its plugs: http://{HOST}:{ports.read(VarDir.at(var).ports)['floor']}/")
 
 
 def setup() -> None:
@@ -73,45 +99,72 @@ def setup() -> None:
         is_new = migrate(database_of(name), "participant")
         if is_new:
             service.create_tables(url(database_of(name)))
-    if not shelves_are_filled():
-        stock.deliver(url(database_of("stock")), DELIVERED)
+    for name, (app, listener) in LISTENERS.items():
+        is_new = migrate(database_of(name), "participant", app=app)
+        if is_new and listener is not None:
+            listener.create_tables(url(database_of(name)))
+    fill_shelves({**DELIVERED, **menu.PORTIONS})
 
 
-def migrate(database: str, part: str, *more: str) -> bool:
+def be_the_floor(var: Path) -> None:
+    """It reads everybody's books, so it is told where they are."""
+    databases = " ".join(f"{name}={url(database_of(name))}" for name in (*SERVICES, "receipts"))
+    os.environ["AMENDS_API_SERVICE_DATABASES"] = databases
+    os.environ["GATEWAY_BOOK"], os.environ["MAILBOX"] = str(gateway_book(var)), str(mailbox(var))
+    become(sys.executable, "-m", "services.floor", "--port", os.environ["FLOOR_PORT"])
+
+
+def leave_addresses(var: Path, database_url: str) -> None:
+    """For the auditor of deliveries, and for people: where each book is."""
+    names = {"orchestrator": ORCHESTRATOR, **{name: database_of(name) for name in (*SERVICES, *LISTENERS)}}
+    databases = {name: url(database, of=database_url) for name, database in names.items()}
+    world = {"databases": databases, "gateway_book": str(gateway_book(var)), "mailbox": str(mailbox(var))}
+    ports.replace_json(var / "play.json", world)
+
+
+def migrate(database: str, part: str, *more: str, app: str = "services.app:app") -> bool:
     """Make the database if it is missing, and the runtime's tables in it. Whether it was missing."""
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
         found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,)).fetchone()
         if found is None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
-    command = (*AMENDS, "migrate", "services.app:app", "--part", part, *more)
+    command = (*AMENDS, "migrate", app, "--part", part, *more)
     subprocess.run(command, env={**os.environ, "DATABASE_URL": url(database)}, check=True)
     return found is None
 
 
-def shelves_are_filled() -> bool:
+def fill_shelves(goods: Mapping[str, int]) -> None:
+    """Put things on the shelves that are not there yet."""
     with psycopg.connect(url(database_of("stock"))) as connection:
-        row = connection.execute("SELECT count(*) FROM shelves").fetchone()
-    return row is not None and row[0] > 0
+        known = {sku for (sku,) in connection.execute("SELECT sku FROM shelves")}
+    if new := {sku: n for sku, n in goods.items() if sku not in known}:
+        stock.deliver(url(database_of("stock")), new)
 
 
 def become(*command: str, database: str = ORCHESTRATOR) -> None:
     """Be this program from now on, with the environment of a process of this database."""
-    gateway = f"http://{os.environ.get('GATEWAY_HOST', '127.0.0.1')}:{os.environ['GATEWAY_PORT']}"
-    os.execvpe(command[0], command, {**os.environ, "DATABASE_URL": url(database), "GATEWAY_URL": gateway})
+    gateway = f"http://{os.environ.get('GATEWAY_HOST', HOST)}:{os.environ['GATEWAY_PORT']}"
+    more = {"DATABASE_URL": url(database), "GATEWAY_URL": gateway, "WEBHOOK_SECRET": WEBHOOK_SECRET}
+    os.execvpe(command[0], command, {**os.environ, **more})
 
 
-def gateway_book() -> Path:
-    """Written by the gateway, read by the floor."""
-    return Path(os.environ["VAR_DIR"]) / "play-gateway.sqlite"
+def gateway_book(var: Path) -> Path:
+    """What the gateway writes, and everybody may read."""
+    return var.absolute() / "play-gateway.sqlite"
+
+
+def mailbox(var: Path) -> Path:
+    """What the mail server has kept."""
+    return var.absolute() / "play-mail.sqlite"
 
 
 def database_of(service: str) -> str:
     return f"shop_{service}"
 
 
-def url(database: str) -> str:
-    """Of a database of the server that DATABASE_URL names."""
-    return urlunsplit(urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{database}"))
+def url(database: str, of: str | None = None) -> str:
+    """Of a database of the server that `of` names, or DATABASE_URL."""
+    return urlunsplit(urlsplit(of or os.environ["DATABASE_URL"])._replace(path=f"/{database}"))
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ from starlette.staticfiles import StaticFiles
 from orchestrator import Client
 from orchestrator.api import create_api
 from orchestrator.local.control import Control
-from services.floor.analytics_book import AnalyticsBook
 from services.floor.customers import Customers
 from services.floor.door import CACHE_FILES, Door
 from services.floor.gateway_book import GatewayBook
+from services.floor.heard import Heard
 from services.floor.installation import Installation
 from services.floor.listeners import Listeners
 from services.floor.numbers import Numbers
@@ -57,7 +57,7 @@ def create_application(world: World) -> Starlette:
         placing=placing,
         orders=OrderStream(placing, customers, lambda: picture.ledger.totals.open_count),
         customers=customers,
-        analytics=AnalyticsBook(world.databases["analytics"]),
+        heard=Heard(world.databases["analytics"], world.databases["receipts"], world.mailbox),
     )
     return Starlette(
         routes=[

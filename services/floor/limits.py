@@ -13,6 +13,7 @@ STATE_S = 0.5  # plugs, breaker, the gateway's mode
 PACE_DELAY_S = 2  # a second is counted when it is over and its rows can be read
 RETRY_S = 1.0  # a database that is away is asked again
 OPEN_CALL_S = 60.0  # a call whose end the gateway never wrote down: it was killed
+MAILS_MAX = 200  # of one answer
 
 # The streams and requests.
 STREAMS_MAX = 16  # pages that listen

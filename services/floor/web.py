@@ -1,7 +1,8 @@
 """The routes under /floor. What they do they do at once: it is a toy shop."""
 
 import logging
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -9,15 +10,15 @@ import httpx
 import psycopg
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
 from orchestrator import AmendsError
 from orchestrator.local.control import NotDone
 from services.floor import limits
-from services.floor.analytics_book import AnalyticsBook
 from services.floor.customers import Answer, Customers, Manner, NothingToAnswer, ProviderAway
+from services.floor.heard import Heard
 from services.floor.installation import MODES, Installation
 from services.floor.listeners import Listeners, stream
 from services.floor.picture import STREAM, Picture
@@ -30,8 +31,9 @@ log = logging.getLogger("services.floor")
 
 router = APIRouter()
 Name = Annotated[str, Field(min_length=1, max_length=limits.NAME_CHARS_MAX)]
+OrderId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,100}$")]
 Mode = Literal["well", "slow", "down", "loses"]
-AWAY = "Postgres is not to be reached now. Whether it was done is not known: look before it is repeated."
+AWAY = "A database is not to be reached now. Whether it was done is not known: look before it is repeated."
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Floor:
     placing: Placing
     orders: OrderStream
     customers: Customers
-    analytics: AnalyticsBook
+    heard: Heard
 
 
 class Asked(BaseModel):
@@ -135,7 +137,7 @@ async def place(request: Request, asked: AskedOrder) -> Placed:
 
 
 @router.post("/orders/{order_id}/answer")
-async def answer(request: Request, order_id: str, asked: AskedAnswer) -> Done:
+async def answer(request: Request, order_id: OrderId, asked: AskedAnswer) -> Done:
     """Do it at the provider, as the customer would; the saga hears of it by a webhook."""
     state = await floor_of(request).customers.answer(order_id, asked.answer)
     return Done(name=order_id, now=state)
@@ -175,9 +177,24 @@ async def set_mode(request: Request, asked: AskedMode) -> Done:
 
 
 @router.get("/analytics")
-async def analytics(request: Request) -> dict[str, Any]:
+async def analytics(request: Request) -> Mapping[str, Any]:
     """What the analytics service counted; it hears events, and may be behind."""
-    return await floor_of(request).analytics.read()
+    return await floor_of(request).heard.sums()
+
+
+@router.get("/mail")
+async def mail(request: Request, order_id: OrderId | None = None) -> Sequence[Mapping[str, Any]]:
+    """What the mail server was given, the newest first."""
+    return await floor_of(request).heard.mails(order_id or "")
+
+
+@router.get("/receipts/{order_id}.pdf")
+async def receipt(request: Request, order_id: OrderId) -> Response:
+    """The receipt of a paid order, once the job that makes it has run."""
+    pdf = await floor_of(request).heard.receipt(order_id)
+    if pdf is None:
+        raise HTTPException(404, f"There is no receipt of {order_id}, or not yet: it is made when the order is paid.")
+    return Response(pdf, media_type="application/pdf", headers={"content-disposition": "inline"})
 
 
 def routes(floor: Floor) -> FastAPI:
@@ -219,7 +236,7 @@ def problem_of(error: Exception) -> Problem:
             return Problem(409, "not-done", str(error))
         case NotPlaced():
             return Problem(503, "not-placed", str(error), {"retry-after": "1"})
-        case psycopg.OperationalError():
+        case psycopg.OperationalError() | sqlite3.Error():
             return Problem(503, "unavailable", AWAY, {"retry-after": "1"})
         case AmendsError():
             return Problem(503, "unavailable", f"{error}. Nothing was changed.", {"retry-after": "1"})

@@ -16,6 +16,7 @@ class World:
     databases: Mapping[str, str]
     gateway_url: str
     gateway_book: Path
+    mailbox: Path
     var: Path
 
 
@@ -24,4 +25,11 @@ def read_world(env: Mapping[str, str] = os.environ) -> World:
     settings = read_settings()
     named = settings.api_service_databases.get_secret_value() if settings.api_service_databases else ""
     databases = dict(part.split("=", 1) for part in named.split())
-    return World(settings, databases, env["GATEWAY_URL"], Path(env["GATEWAY_BOOK"]), Path(env["VAR_DIR"]))
+    return World(
+        settings=settings,
+        databases=databases,
+        gateway_url=env["GATEWAY_URL"],
+        gateway_book=Path(env["GATEWAY_BOOK"]),
+        mailbox=Path(env["MAILBOX"]),
+        var=Path(env["VAR_DIR"]),
+    )
