@@ -30,7 +30,7 @@ export class Meters {
     const drawn = s("svg", { height: 16, role: "img", "aria-label": callsWords(calls) }, ...calls.flatMap((call, at) => callMark(call, at + CALLS_SHOWN - calls.length)));
     const failed = calls.filter((call) => call !== "ok").length;
     const of = calls.length === CALLS_SHOWN ? `the last ${CALLS_SHOWN} calls` : `${calls.length} ${calls.length === 1 ? "call" : "calls"}`;
-    const words = calls.length ? `${failed || "None"} of ${of} failed; it opens at ${breaker.fail_max}.` : `No call yet; it opens at ${breaker.fail_max} failures.`;
+    const words = calls.length ? `${failed || "None"} of ${of} failed; it opens at ${breaker.fail_max} in a row.` : `No call yet; it opens at ${breaker.fail_max} failures in a row.`;
     this.breaker.replaceChildren(heading, drawn, h("p", {}, words));
   }
 

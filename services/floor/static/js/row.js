@@ -46,7 +46,7 @@ export class Row {
     const standing = standingOf(laid, book);
     const stuckFor = this.store.sinceStuck.get(laid.stuckId);
     if (laid.status === "stuck" && stuckFor) standing.title = `Stuck, ${since(now() - Date.parse(stuckFor))}`;
-    say(this.detail, book ? `${book.customer}, ${dishes(book.dishes)}` : outline.type);
+    say(this.detail, book?.customer ? [book.customer, book.dishes > 0 && dishes(book.dishes)].filter(Boolean).join(", ") : outline.type);
     this.element.classList.toggle("needs", laid.status === "stuck" || laid.status === "blocked");
     this.#drawRibbon(laid, isMoving);
     this.svg.setAttribute("aria-label", sentenceOf(laid, standing));

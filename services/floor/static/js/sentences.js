@@ -107,7 +107,7 @@ function runningNow(laid) {
 function started(laid, book) {
   const steps = laid.columns.length;
   if (!book) return `It begins. ${steps} steps will follow, each with its way back.`;
-  return `An order for ${dishes(book.dishes)}, by ${book.customer}. Step by step, each with its way back.`;
+  return `An order${book.dishes ? ` for ${dishes(book.dishes)}` : ""}, by ${book.customer || "a customer"}. Step by step, each with its way back.`;
 }
 
 /** @param {Event} event @param {Laid} laid */
@@ -152,7 +152,7 @@ function worth(book) {
 
 /** @param {Book | undefined} book @param {string} word */
 function count(book, word) {
-  if (!book) return `The ${word} are`;
+  if (!book?.dishes) return `The ${word} are`;
   return book.dishes === 1 ? "One dish is" : `${book.dishes} dishes are`;
 }
 
