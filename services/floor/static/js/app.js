@@ -40,7 +40,7 @@ class Page {
     this.desk = new DeskView(this.store, complain);
     this.main = /** @type {HTMLElement} */ (document.querySelector("main"));
     this.#furnish();
-    this.floor = [this.proof.element, h("div", { class: "floor" }, this.board.element, h("div", { class: "side" }, this.plugs.element, this.meters.element, this.log.element)), this.#dock()];
+    this.floor = [this.proof.element, h("div", { class: "floor" }, this.board.element, h("div", { class: "side" }, this.plugs.element, this.log.element, this.meters.element)), this.#dock()];
     this.keys = new Keys(this.#keys());
     this.store.subscribe((changes) => this.#update(changes));
     this.streams.takeoverListeners.add((takeover) => this.log.tookOver(takeover));

@@ -73,7 +73,7 @@ export function waitBand(scene, cell, isCause) {
 export function backBand(scene, cells, cell, at, part) {
   const { tale, laid } = scene;
   if (!cell) {
-    const waits = cells.some(({ shape }) => shape === "done" || shape === "unknown") && !laid.ended;
+    const waits = cells.some(({ shape }) => shape === "done" || shape === "unknown") && !laid.ended && laid.foldFrom === 0;
     if (waits) return h("div", { class: "band" }, todoBand(1));
     const nextT = nextUndo(scene, at);
     const band = h("div", { class: "band back" }, filled("m-undo", "", part ?? 1));

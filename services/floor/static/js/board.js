@@ -168,7 +168,7 @@ export class Board {
       const { columns, pivotAt } = this.store.columns.of(type);
       const pivot = pivotAt !== null && h("i", { class: pivotAt >= columns.length ? "pivot-name at-end" : "pivot-name" }, "no way back");
       if (pivot) pivot.style.setProperty("--at", `${(100 * Math.min(/** @type {number} */ (pivotAt), columns.length)) / Math.max(1, columns.length)}%`);
-      const steps = h("span", { class: "steps" }, columns.map(({ label }) => h("span", {}, label)), pivot);
+      const steps = h("span", { class: columns.length > 6 ? "steps is-many" : "steps" }, columns.map(({ label }) => h("span", {}, label)), pivot);
       steps.style.setProperty("--columns", String(columns.length));
       return h("span", { class: "heading" }, types.size > 1 && h("span", { class: "type-name" }, type), steps);
     });

@@ -48,7 +48,7 @@ function pair(scene, cells, paths, at) {
   const { laid } = scene;
   const isCause = laid.cause !== null && cells.includes(laid.cause);
   const isAfter = laid.cause !== null && at > laid.foldAt;
-  const isPivot = laid.pivotAt === at && !laid.cause;
+  const isPivot = laid.pivotAt === at && laid.foldFrom >= at;
   const classes = ["pair", !cells.length && "ghost", isCause && "failed", isPivot && "pivot", isPivot && laid.outline.pivot_seq !== null && "is-set", ...seamClasses(scene, cells), at === laid.columns.length - 1 && "end"];
   const front = cells.length ? cells.map((cell) => doBand(scene, cell, isCause ? foldOf(cell) - at : null)) : [isAfter || laid.ended ? h("div", { class: "band" }) : railBand()];
   const waits = cells.filter(({ op }) => isWait(op));
@@ -113,8 +113,8 @@ function extraOf(cell, laid) {
 
 /** @param {Cell} cell @param {Laid} laid */
 function causeText(cell, laid) {
-  const reason = /reason='([^']*)'/.exec(laid.outline.error ?? "")?.[1];
-  if (reason) return reason;
+  const reason = /reason=(['"])(.*?)\1/.exec(laid.outline.error ?? "")?.[2];
+  if (reason && laid.ended) return reason;
   return isWait(cell.op) ? (cell.op.state === "failed" ? "nobody answered" : "the answer was no") : cell.shape === "failed" ? "refused" : "went no further";
 }
 
@@ -128,7 +128,7 @@ function durationOf(scene, cell) {
 /** The tie, the undo and its words. @param {Scene} scene @param {Cell[]} cells @param {number} at @param {boolean} isCause */
 function backSide(scene, cells, at, isCause) {
   const { laid } = scene;
-  if (!laid.cause || at > laid.foldAt || (laid.ended && !laid.cells.some(({ op }) => op.undo))) return [h("div"), h("div"), h("div", { class: "foot" })];
+  if (!laid.cause || at > laid.foldAt || at < laid.foldFrom || (laid.ended && !laid.cells.some(({ op }) => op.undo))) return [h("div"), h("div"), h("div", { class: "foot" })];
   const undone = cells.filter(({ op }) => op.undo !== null);
   const band = backBand(scene, cells, undone[0] ?? null, at, isCause ? foldOf(laid.cause) - at : null);
   if (!undone.length) {
@@ -147,7 +147,7 @@ function backSide(scene, cells, at, isCause) {
 /** What still stands, and waits for its undo. @param {Scene} scene @param {Cell[]} cells */
 function toCome(scene, cells) {
   const standing = cells.find((cell) => cell.shape === "done" || cell.shape === "unknown");
-  if (!standing || scene.laid.ended) return h("div");
+  if (!standing || scene.laid.ended || scene.laid.foldFrom > 0) return h("div");
   const stake = stakeOf(standing.key, scene.book);
   return h("div", { class: "tie is-todo" }, h("b", {}, stake?.left ?? "to come"));
 }

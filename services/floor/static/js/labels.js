@@ -26,7 +26,7 @@ const STEPS = {
   },
   "call:RequestPayment": {
     column: "Charge", does: "Request payment", undoes: "Take the payment back",
-    running: "Asking for payment", undoing: "taking the payment back", stands: "The payment",
+    running: "Asking for payment", undoing: "returning the money", stands: "The payment",
   },
   "call:ChargeCard": {
     column: "Charge", does: "Charge the card", undoes: "Refund the card",
@@ -131,7 +131,7 @@ export function reasonOf(error) {
   const name = /^[\w.]+/.exec(error)?.[0].split(".").at(-1) ?? "";
   if (name === "NotPaid") return /nobody paid/.test(error) ? "not paid in time" : "payment refused";
   if (name in REASONS) return REASONS[/** @type {keyof typeof REASONS} */ (name)];
-  return /^[A-Z]\w*(\(|:|$)/.test(error) ? humanised(name) : error;
+  return /^(?:\w+\.)*[A-Z]\w*(\(|:|$)/.test(error) ? humanised(name) : error;
 }
 
 /** @param {number} count */

@@ -18,7 +18,7 @@ import { drawnOps, isWait } from "./columns.js";
  * @typedef {"done"|"gone"|"growing"|"asking"|"unknown"|"failed"|"waiting"|"waited"|"dropped"|"torn"} Shape
  * @typedef {{path: string, key: string, sagaId: string, op: Op, shape: Shape, column: number, lane: number, lanes: number}} Cell
  * @typedef {{outline: Outline, status: Status, stuckId: string, columns: Column[], pivotAt: number | null, cells: Cell[],
- *   at: Map<string, Cell>, foldAt: number, cause: Cell | null, ended: boolean, allBack: boolean}} Laid
+ *   at: Map<string, Cell>, foldAt: number, foldFrom: number, cause: Cell | null, ended: boolean, allBack: boolean}} Laid
  */
 
 const ENDED = new Set(["completed", "failed", "cancelled", "terminated"]);
@@ -36,15 +36,19 @@ export function lay(outline, columns, find) {
   const placed = placesOf(of.columns);
   const cells = collect(outline, "", placed, find);
   const { status, stuckId } = standing(outline, cells, find);
-  const folded = FOLDED.has(outline.status) || cells.some(({ op }) => op.undo !== null);
-  const cause = folded ? causeOf(cells) : null;
+  const own = cells.filter(({ sagaId }) => sagaId === outline.id);
+  const folded = FOLDED.has(outline.status) || own.some(({ op }) => op.undo !== null);
+  // A child may have taken itself back while its order only goes forward: then it folds within its own columns.
+  const inner = folded ? [] : cells.filter((cell) => cell.sagaId !== outline.id && cells.some(({ sagaId, op }) => sagaId === cell.sagaId && op.undo !== null));
+  const cause = folded ? causeOf(cells) : causeOf(inner);
   return {
     outline, status, stuckId, columns: of.columns, pivotAt: of.pivotAt, cells,
     at: new Map(cells.map((cell) => [cell.path, cell])),
     foldAt: cause ? cause.column : -1,
+    foldFrom: Math.min(...inner.map(({ column }) => column), folded ? 0 : Infinity),
     cause,
     ended: ENDED.has(outline.status),
-    allBack: folded && cells.every(({ op }) => op.undo === null || op.undo.state === "undone"),
+    allBack: cause !== null && (folded ? cells : inner).every(({ op }) => op.undo === null || op.undo.state === "undone"),
   };
 }
 

@@ -11,7 +11,7 @@ import { workerName } from "./words.js";
 /** @typedef {import("./shapes.js").Outline} Outline */
 /** @typedef {{kind: string, id: string, text: string}} News */
 
-const KEPT_MAX = 8;
+const KEPT_MAX = 5;
 const EVERY_MS = 1_000;
 const COUNTED = { completed: "completed", undone: "undone", placed: "placed", refused: "turned over", unknown: "with a lost answer", stuck: "stuck" };
 

@@ -73,8 +73,10 @@ export class Plugs {
       title: this.store.mayOperate ? false : "needs operate",
       onclick: () => this.#pull(plug, action, button),
     }, word);
+    const isPlain = plug.state === "up" && /^(process \d+)?$/.test(plug.note); // Nothing that a person would act on.
+    row.classList.toggle("is-plain", isPlain);
     const note = plug.note || (plug.state === "down" ? `down since ${since(now() - Date.parse(plug.since))}` : STATES[plug.state]);
-    row.replaceChildren(icon(LAMPS[plug.state], "lamp"), h("div", { class: "who-line" }, plug.label, h("small", { title: note }, note)),
+    row.replaceChildren(icon(LAMPS[plug.state], "lamp"), h("div", { class: "who-line" }, plug.label, isPlain ? h("small", { class: "vh" }, note) : h("small", { title: note }, note)),
       icon(plug.state === "down" ? "plug-out" : "plug-in", "cord"), button);
     if (hadFocus) button.focus();
   }

@@ -135,16 +135,17 @@ function backMarks(laid, cause, width) {
   const foldX = foldOf(cause) * width;
   const no = { mark: "no", key: "no", x: foldX, dx: -13 };
   if (laid.ended && !anyBack(laid)) return [{ ...no, dx: 8 }]; // It stopped, and there was nothing to take back.
+  const isAlone = laid.foldFrom > 0; // A child took itself back, and its order stands.
   /** @type {Mark[]} */
   const marks = [{ mark: "fold", key: "fold", x: foldX }, no];
   let reached = true;
-  for (let column = cause.column; column >= 0; column -= 1) {
+  for (let column = cause.column; column >= laid.foldFrom; column -= 1) {
     const x = column * width;
     const w = column === cause.column ? foldX - x : width - GAP;
     const cells = laid.cells.filter((cell) => cell.column === column);
     const undone = cells.filter(({ op }) => op.undo !== null);
     if (!undone.length) {
-      const waits = cells.some((cell) => cell.shape === "done" || cell.shape === "unknown") && !laid.ended;
+      const waits = cells.some((cell) => cell.shape === "done" || cell.shape === "unknown") && !laid.ended && !isAlone;
       const through = reached && !waits;
       marks.push({ mark: through ? "through" : "todo", key: `back ${column}`, x, w });
       if (!through && waits) marks.push({ mark: "tie", key: `tie ${column}`, x: x + width / 2, todo: true });
@@ -156,6 +157,7 @@ function backMarks(laid, cause, width) {
       if (cell.op.undo?.state === "open" || cell.op.undo?.state === "failed") reached = false;
     }
   }
+  if (isAlone && laid.status === "stuck") marks.push({ mark: "stuck", key: "stuck", x: foldX, dx: 22, y: 16 });
   return marks;
 }
 
@@ -193,7 +195,7 @@ function undoMarks(cell, x, w, width) {
 
 /** @param {Laid} laid @param {number} width @returns {Mark[]} */
 function pivotMarks(laid, width) {
-  if (laid.pivotAt === null || laid.cause || !laid.columns.length) return [];
+  if (laid.pivotAt === null || laid.foldFrom < laid.pivotAt || !laid.columns.length) return [];
   const isSet = laid.outline.pivot_seq !== null;
   if (!isSet && laid.ended) return [];
   return [{ mark: isSet ? "pivot-set" : "pivot", key: "pivot", x: Math.min(laid.pivotAt * width, 99.2) }];
@@ -206,5 +208,6 @@ function endMarks(laid, width) {
   if (laid.status === "completed") return last < 0 ? [] : [{ mark: "end", key: "end", x }];
   if (laid.status === "terminated") return last < 0 ? [] : [{ mark: "cut", key: "end", x }];
   if (laid.status === "blocked") return [{ mark: "blocked", key: "blocked", x: last < 0 ? 1 : x }];
-  return laid.ended && laid.allBack && anyBack(laid) ? [{ mark: "end-back", key: "end", x: 0 }] : [];
+  const isBack = laid.allBack && anyBack(laid) && (laid.ended || laid.foldFrom > 0);
+  return isBack ? [{ mark: "end-back", key: "end", x: laid.foldFrom * width }] : [];
 }

@@ -5,7 +5,7 @@
 /** @typedef {{x: (at: number) => number, gaps: {x: number, w: number}[]}} Axis percentages */
 
 const FLATTEN = 0.3; // the power that long stretches are brought down by
-const GAP_RATIO = 3; // a stretch that was squeezed at least so much is drawn as a gap
+const GAP_RATIO = 1.5; // a stretch that was squeezed at least so much is drawn as a gap
 const GAP_MIN_MS = 1_000;
 const GAP_MIN_W = 7; // percent
 const GAP_DRAWN = 0.45; // the part of the stretch that is greyed

@@ -33,7 +33,8 @@ export function verbTitle(verb, desk) {
 export function verbTells(preview, desk, book) {
   const does = preview.does.replace(TITLE, (title) => titleWords(title));
   const what = asked(desk, book);
-  if (preview.verb === "retry") return `Once more: ${lower(what)}. Under the same key, so it cannot happen twice.`;
+  if (preview.verb === "retry" && desk.phase === "undoing") return `Once more: ${lower(what)}. Under the same key, so it cannot happen twice.`;
+  if (preview.verb === "retry") return `Once more: ${lower(what)}. If that succeeds, the saga goes on.`;
   if (preview.verb === "skip" && desk.phase === "undoing") return `Somebody settles that elsewhere. The undos before it go on.`;
   if (preview.verb === "skip") return `Somebody has done it by other means. The saga goes on without it.`;
   if (preview.verb === "fail") return "The saga ends as failed. What stands stays as it is, and is listed.";
