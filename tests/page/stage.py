@@ -38,9 +38,14 @@ PLUGS = (
     ("kafka", "Kafka", ""),
 )
 BREAKER = {
-    "name": "gateway", "state": "closed", "window": ["ok"] * 8 + ["unknown", "failed", "ok"], "failed": 0, "fail_max": 5,
-    "opens_at": None, "half_open_at": None,
-}  # fmt: skip
+    "name": "gateway",
+    "state": "closed",
+    "window": [*["ok"] * 8, "unknown", "failed", "ok"],
+    "failed": 0,
+    "fail_max": 5,
+    "opens_at": None,
+    "half_open_at": None,
+}
 PROBLEM = "application/problem+json"
 
 
@@ -271,7 +276,8 @@ def sums(stage: Stage) -> Json:
         "taken": str(taken), "back": str(back), "delivered": str(taken - back - is_open), "open": str(is_open),
         "open_count": sum(one["open"] != "0.00" for one in books), "adrift": "0.00", "adrift_orders": [],
         "owed": str(money("order", "owed")), "cancelled": str(money("order", "cancelled")),
-        "stock_out": sum(one["stock"]["out"] for one in books), "stock_back": sum(one["stock"]["back"] for one in books),
+        "stock_out": sum(one["stock"]["out"] for one in books),
+        "stock_back": sum(one["stock"]["back"] for one in books),
         "orders": len(books), "as_of": iso(datetime.now(UTC)),
     }  # fmt: skip
     return {**usual, **stage.totals}

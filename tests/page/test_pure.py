@@ -182,7 +182,7 @@ TOLD = """
     const of = (op) => ({ op: op.name, seq: op.seq, undo_of: null, number: 1, note: "", sagaId: id });
     const attempts = ops.flatMap((op, i) => [
         { ...of(op), from: at(i * 10), to: op.state === "open" ? null : at(i * 10 + 5), outcome: op.state },
-        ...(op.undo ? [{ ...of(op), undo_of: op.seq, from: at(1000 - i * 10), to: at(1005 - i * 10), outcome: "" }] : []),
+        ...(op.undo ? [{ ...of(op), undo_of: op.seq, from: at(999 - i * 9), to: at(999 - i * 9), outcome: "" }] : []),
     ]);
     return tell(laid, attempts, undefined);
 }"""

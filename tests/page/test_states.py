@@ -196,8 +196,9 @@ def test_what_is_new_does_not_move_the_list_under_a_reader(window: Window, stage
 
 
 FIRST_IN_VIEW = """() => {
-    const top = document.querySelector(".rows").getBoundingClientRect().top;
-    return [...document.querySelectorAll(".row")].find((row) => row.getBoundingClientRect().bottom > top + 1).dataset.id;
+    const { top } = document.querySelector(".rows").getBoundingClientRect();
+    const isInView = (row) => row.getBoundingClientRect().bottom > top + 1;
+    return [...document.querySelectorAll(".row")].find(isInView).dataset.id;
 }"""
 
 

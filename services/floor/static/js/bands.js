@@ -93,12 +93,14 @@ export function backBand(scene, cells, cell, at, part) {
 /** The ribbon turns over, at its cause. @param {Scene} scene @param {Cell} cause */
 export function foldMark(scene, cause) {
   const t = scene.tale.foldT ?? 0;
+  const isAlone = scene.laid.foldFrom > 0 && scene.laid.status === "stuck"; // A child is back, and its order waits for a person.
   const isPlain = scene.laid.ended && !scene.laid.cells.some(({ op }) => op.undo);
   const lying = h("div", { class: "fold fold-h", "aria-hidden": "true" }, s("svg", { width: 62, height: 94 }, ...(isPlain ? [] : [
     s("rect", { class: "m-gone", x: -16, y: 0, width: 16, height: 28 }), s("path", { class: "hm-a", d: "M0 14A33 33 0 0 1 33 47" }),
     s("path", { class: "hm-b", d: "M33 47A33 33 0 0 1 0 80" }), s("path", { class: "hm-ea", d: "M0 0A47 47 0 0 1 47 47M0 28A19 19 0 0 1 19 47" }),
     s("path", { class: "hm-eb", d: "M47 47A47 47 0 0 1 0 94M19 47A19 19 0 0 1 0 66M19 47h28" })]),
-  s("circle", { class: "m-fail", cx: -16, cy: 14, r: 11 }), s("path", { class: "m-fail-x", d: "M-20.5 9.5l9 9M-11.5 9.5l-9 9" })));
+  s("circle", { class: "m-fail", cx: -16, cy: 14, r: 11 }), s("path", { class: "m-fail-x", d: "M-20.5 9.5l9 9M-11.5 9.5l-9 9" }),
+  ...(isAlone ? [s("rect", { class: "m-stuck", x: 52, y: 36, width: 24, height: 22, rx: 3 }), s("path", { class: "bang", d: "M64 40.5v9M64 52v3" })] : [])));
   const standing = h("div", { class: "fold fold-v", "aria-hidden": "true" }, s("svg", { width: 112, height: 62 }, ...(isPlain ? [] : [
     s("rect", { class: "m-gone", x: 0, y: -14, width: 24, height: 14 }), s("path", { class: "hm-a", d: "M12 0A44 44 0 0 0 56 44" }),
     s("path", { class: "hm-b", d: "M56 44A44 44 0 0 0 100 0" }), s("path", { class: "hm-ea", d: "M0 0A56 56 0 0 0 56 56M24 0A32 32 0 0 0 56 32" }),

@@ -213,11 +213,11 @@ export class Board {
   /** @param {import("./takeovers.js").Takeover} takeover */
   #tell(takeover) {
     const kill = this.kills.before(takeover.at);
-    const winner = workerName(takeover.worker);
     const rest = h("span", { class: "dim" }, takeover.sagas.size > 1
       ? "The stitches show where each saga was; all went on, none began again."
       : "The stitch shows where the saga was; it went on, and did not begin again.");
-    if (!kill) return [h("b", {}, `${winner} took over ${clock(takeover.at, 1)}.`), " ", rest];
+    if (!kill) return [h("b", {}, `${workerName(takeover.worker)} took over ${clock(takeover.at, 1)}.`), " ", rest];
+    const winner = this.kills.winner(kill.name, this.store.plugs);
     return [h("b", {}, `${kill.label} killed ${clock(kill.at, 1)}.`), ` ${winner} took over in ${took(takeover.at - kill.at)}. `, rest];
   }
 }

@@ -37,6 +37,8 @@ export function hero(laid, tale, attempts, book, tellSeam) {
     return pair({ laid, tale, attempts, book, parts }, cells, column.paths, at);
   });
   const list = h("ol", { class: tale.seams.length ? "pairs has-seams" : "pairs" }, pairs, tale.seams.map((seam) => seamMark(laid, seam, parts, tellSeam)));
+  const isCrowded = tale.seams.some(({ path }) => Math.abs((laid.at.get(path)?.column ?? 99) - (laid.pivotAt ?? -99)) < 2);
+  list.classList.toggle("seam-at-pivot", isCrowded); // The flag needs the room of the pivot's words.
   list.style.setProperty("--columns", String(Math.max(1, laid.columns.length)));
   return { list, parts };
 }

@@ -5,7 +5,7 @@
 import { h, icon } from "./dom.js";
 import { clock } from "./clock.js";
 import { labelOf, reasonOf, humanised } from "./labels.js";
-import { lower, workerName } from "./words.js";
+import { lower } from "./words.js";
 
 /** @typedef {{pos: number, body: Record<string, any>[]}} Turn */
 /** @typedef {import("./shapes.js").Seam} Seam */
@@ -84,7 +84,7 @@ function turnRow({ pos, body }, names) {
 /** @param {Seam} seam */
 function seamRow(seam) {
   return h("tr", { class: "seam" }, h("td", { class: "pos" }), h("td", { class: "mono" }, clock(seam.at, 3).slice(6)), h("td", { class: "is-cut" }, icon("i-cut"), "took over"),
-    h("td", { class: "dim2" }, `${workerName(seam.worker)}, epoch ${seam.epoch}`));
+    h("td", { class: "dim2" }, `${seam.worker}, epoch ${seam.epoch}`));
 }
 
 /** @param {Record<string, any>} entry @param {Map<number, string>} names @returns {{tone: string, icon: string, text: string, detail: string}} */

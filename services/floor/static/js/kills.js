@@ -32,6 +32,12 @@ export class Kills {
     return changed;
   }
 
+  /** Who took over, if only one can have. @param {string} killed @param {Plug[]} plugs */
+  winner(killed, plugs) {
+    const others = plugs.filter(({ name }) => name.includes("orchestrator") && name !== killed);
+    return others.length === 1 ? others[0].label : "Another one";
+  }
+
   /** What was killed shortly before. @param {number} at */
   before(at) {
     return this.list.find((kill) => kill.at <= at + CLOCKS_MS && at - kill.at < CAUSED_WITHIN_MS);

@@ -136,7 +136,8 @@ export function titleWords(title) {
   return undo ? lower(label.undoes) : lower(label.stands);
 }
 
-/** order-7 is what people say; a worker's name loses its number of a process. @param {string} worker */
+/** A worker is named after its machine and its process, which tells a person nothing: only a name that was given does. @param {string} worker */
 export function workerName(worker) {
-  return humanised(worker.replace(/[-:]\d{2,}$/, "")).replace(/^./, (letter) => letter.toUpperCase());
+  const name = /^(orchestrator[-_ ]?\w*?)[-:]\d{2,}$/.exec(worker)?.[1];
+  return name ? humanised(name).replace(/^./, (letter) => letter.toUpperCase()) : "Another process";
 }
