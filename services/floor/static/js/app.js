@@ -93,7 +93,7 @@ class Page {
     if (parts.has("connection")) this.connection.draw();
     if (changes.sagas.size) this.#drawDeskCount();
     if (this.place.view === "board") {
-      if (parts.has("books")) this.proof.draw();
+      if (parts.has("books") || (changes.sagas.size && this.store.adriftSince)) this.proof.draw();
       if (parts.has("plugs")) this.plugs.draw();
       if (parts.has("gateway")) this.plugs.drawGateway();
       if (parts.has("breaker")) this.meters.drawBreaker();

@@ -44,14 +44,17 @@ export class Proof {
     const named = totals.adrift_orders.slice(0, NAMED_MAX);
     const links = named.flatMap((id, at) => [at ? ", " : "", h("a", { href: `#/saga/${encodeURIComponent(id)}` }, id)]);
     const more = totals.adrift_orders.length - named.length;
-    return h(
-      "span",
-      {},
-      `Since ${clock(this.store.adriftSince)} the books do not add up`,
-      links.length ? ": " : ".",
-      links,
-      more > 0 ? ` and ${grouped(more)} more` : "",
-    );
+    const rest = more > 0 ? ` and ${grouped(more)} more` : "";
+    if (named.length && named.every((id) => this.#isLeft(id)) && !more)
+      return h("span", {}, "A person decided to leave it with the gateway: ", links, ". Their notes say why.");
+    const begin = `Since ${clock(this.store.adriftSince)} the books do not add up`;
+    return h("span", {}, begin, links.length ? ": " : ".", links, rest);
+  }
+
+  /** Whether an undo of this order was left as it is, on somebody's word. @param {string} id */
+  #isLeft(id) {
+    const outline = this.store.outlines.get(id);
+    return Boolean(outline?.ended_at && outline.ops.some((op) => op.undo?.state === "left"));
   }
 }
 
