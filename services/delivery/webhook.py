@@ -31,11 +31,10 @@ from starlette.routing import Route
 
 from orchestrator import Client, Message
 from services.contracts import PaymentRefused, PaymentSettled
-from services.delivery.signature import SIGNATURE_HEADER, Bad, check
+from services.delivery.signature import SIGNATURE_HEADER, WEBHOOK_PATH, Bad, check
 from services.payments import PaymentRequest, ProviderEvent
 
 HOST = "127.0.0.1"
-PATH = "/webhooks/payments"
 BODY_BYTES_MAX = 64 * 1024  # the provider's events have some hundred bytes
 REQUESTS_MAX = 64  # at once; who comes then is told 503, and comes again
 CONNECTIONS_MAX = 8
@@ -151,7 +150,7 @@ def application(database_url: str, secret: str) -> Starlette:
             yield
         await engine.dispose()
 
-    return Starlette(routes=[Route(PATH, webhook.hear, methods=["POST"])], lifespan=lifespan)
+    return Starlette(routes=[Route(WEBHOOK_PATH, webhook.hear, methods=["POST"])], lifespan=lifespan)
 
 
 def main() -> None:
