@@ -11,6 +11,7 @@ has given up changes nothing, for by then the saga has closed the payment at the
 """
 
 import argparse
+import asyncio
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -36,6 +37,7 @@ from services.payments import PaymentRequest, ProviderEvent
 
 HOST = "127.0.0.1"
 BODY_BYTES_MAX = 64 * 1024  # the provider's events have some hundred bytes
+BODY_PATIENCE_S = 5.0  # who sends a byte a second would hold one of these for hours:
 REQUESTS_MAX = 64  # at once; who comes then is told 503, and comes again
 CONNECTIONS_MAX = 8
 
@@ -80,7 +82,11 @@ class Webhook:
 
     async def hear(self, request: Request) -> Response:
         """Check it, keep it, say that it was heard. Whatever is not a 2xx comes again, or was never the provider's."""
-        body = await body_of(request)
+        try:
+            async with asyncio.timeout(BODY_PATIENCE_S):
+                body = await body_of(request)
+        except TimeoutError:
+            return problem(408, f"the body did not come within {BODY_PATIENCE_S:g} s")
         if body is None:
             return problem(413, f"the body has more than {BODY_BYTES_MAX:,} bytes")
         match check(self._secret, request.headers.get(SIGNATURE_HEADER), body):

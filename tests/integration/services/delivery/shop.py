@@ -77,6 +77,8 @@ class Shop:
         self._migrate(first, "services.app:app", "participant")
         for name in others:
             self.urls[name] = servers.create_database(admin, servers.database_name(self.urls[first]))
+        for name in ("email", "receipts"):
+            self._migrate(name, PARTICIPANTS[name], "participant")  # They are no part of that app: for their topics.
         for name, module in TABLES.items():
             module.create_tables(self.urls[name])
         stock.deliver(self.urls["stock"], menu.PORTIONS)

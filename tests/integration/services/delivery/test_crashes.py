@@ -1,5 +1,6 @@
 """SIGKILL to each process that a delivery needs, before the provider's word and after it: nobody loses anything."""
 
+from decimal import Decimal
 from random import Random
 
 import pytest
@@ -72,9 +73,21 @@ def test_whoever_dies_at_whatever_moment_the_books_agree(shop: Shop) -> None:
     shop.told_all(*orders)
     assert shop.violations(orders) == []
     assert {shop.status(order) for order in orders} == set(ENDED)
+    shop.start("analytics")  # who was away all the time, and hears of all of it
+    figures = {order: (Decimal("45.00"), False) for order in orders if shop.status(order) == "completed"}
+    lost = len(orders) - len(figures)
+    eventually(lambda: len(counted(shop, orders, is_cancelled=True)) == lost, 90, "each cancelled one is taken back")
+    eventually(lambda: figures == counted(shop, orders, is_cancelled=False), 90, "each sale is counted, once")
     shelves = shop.rows("stock", "SELECT sku, delivered, quantity FROM shelves")
     moved = {r["sku"]: r["n"] for r in shop.rows("stock", "SELECT sku, sum(change) AS n FROM movements GROUP BY sku")}
     assert all(row["quantity"] == row["delivered"] + moved.get(row["sku"], 0) for row in shelves)
+
+
+def counted(shop: Shop, orders: list[str], *, is_cancelled: bool) -> dict[str, tuple[Decimal, bool]]:
+    """What analytics makes of these orders."""
+    query = "SELECT order_id, paid, is_cancelled FROM sales WHERE order_id = ANY(%s) AND is_cancelled = %s"
+    rows = shop.rows("analytics", query, orders, is_cancelled)
+    return {row["order_id"]: (row["paid"], row["is_cancelled"]) for row in rows}
 
 
 def answer(shop: Shop, order: str, chance: Random) -> None:
