@@ -22,9 +22,10 @@ from orchestrator.local.stack import Stack
 from orchestrator.settings import Settings
 from services import analytics, orders, payments, shipping, stock
 from services.contracts import FoodOrder, Item
-from services.delivery import customer, menu, receipts, webhook
+from services.delivery import customer, menu, receipts
 from services.delivery.auditor import Violation, audit
 from services.delivery.saga import delivery
+from services.delivery.signature import WEBHOOK_PATH
 from tests import servers
 from tests.deadlines import deadline, eventually
 
@@ -76,6 +77,8 @@ class Shop:
         self._migrate(first, "services.app:app", "participant")
         for name in others:
             self.urls[name] = servers.create_database(admin, servers.database_name(self.urls[first]))
+        for name in ("email", "receipts"):
+            self._migrate(name, PARTICIPANTS[name], "participant")  # They are no part of that app: for their topics.
         for name, module in TABLES.items():
             module.create_tables(self.urls[name])
         stock.deliver(self.urls["stock"], menu.PORTIONS)
@@ -136,7 +139,7 @@ class Shop:
         python = sys.executable
         match name:
             case "gateway":
-                told_at = f"http://127.0.0.1:{self.ports['webhook']}{webhook.PATH}"
+                told_at = f"http://127.0.0.1:{self.ports['webhook']}{WEBHOOK_PATH}"
                 book = ("--book", str(self.book), "--port", str(self.ports["gateway"]))
                 return (python, "-m", "services.gateway", *book, "--webhook-url", told_at)
             case "webhook":
