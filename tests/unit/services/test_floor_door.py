@@ -59,6 +59,14 @@ async def test_nobody_else_changes_anything(asks: httpx.AsyncClient, headers: di
     assert answer.json()["detail"].endswith("Nothing was changed.")
 
 
+async def test_a_link_from_elsewhere_opens_the_page_and_a_page_from_elsewhere_gets_nothing(
+    asks: httpx.AsyncClient,
+) -> None:
+    elsewhere = {"sec-fetch-site": "cross-site"}
+    assert (await asks.get("/", headers={**elsewhere, "sec-fetch-mode": "navigate"})).status_code == 200
+    assert (await asks.get("/", headers={**elsewhere, "sec-fetch-mode": "cors"})).status_code == 403
+
+
 async def test_a_caller_from_elsewhere_is_refused() -> None:
     door = Door(Starlette(routes=[Route("/", echo)]))
     transport = httpx.ASGITransport(door, client=("192.0.2.1", 1))
