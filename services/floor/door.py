@@ -8,6 +8,7 @@ limits: on the size of a request, on how many come, and on how long a body takes
 import asyncio
 import ipaddress
 import time
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -40,11 +41,12 @@ CACHE_NOTHING = b"no-store"
 class Door:
     """Wraps an application. `cache`: what its good answers say of being kept."""
 
-    def __init__(self, app: ASGIApp, cache: bytes = CACHE_NOTHING) -> None:
+    def __init__(self, app: ASGIApp, cache: bytes = CACHE_NOTHING, clock: Callable[[], float] = time.monotonic) -> None:
         self._app = app
         self._cache = cache
         self._left = float(BURST_MAX)
-        self._left_at_s = time.monotonic()
+        self._clock = clock
+        self._left_at_s = clock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,7 +73,7 @@ class Door:
 
     def _wait_s(self) -> int:
         """A bucket of BURST_MAX that fills again by RATE_PER_S; 0: go ahead."""
-        now_s = time.monotonic()
+        now_s = self._clock()
         self._left = min(float(BURST_MAX), self._left + (now_s - self._left_at_s) * RATE_PER_S)
         self._left_at_s = now_s
         if self._left < 1:
