@@ -20,6 +20,7 @@ from tests.unit.api.reference import PAGE
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 EXAMPLES_MAX = 20  # an operation
 RUN_S = 240
+STREAMS = 2  # have no end, and are left out
 
 
 @pytest.mark.slow
@@ -39,4 +40,4 @@ def test_what_it_says_of_itself_is_true(database_url: str, tmp_path: Path) -> No
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-5_000:]
     tested = re.search(r"Tested:\s+(\d+)", done.stdout)
     assert tested, done.stdout[-5_000:]
-    assert int(tested[1]) == PAGE.read_text().count('"operationId"')
+    assert int(tested[1]) == PAGE.read_text().count('"operationId"') - STREAMS
