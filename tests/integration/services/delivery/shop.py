@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import psycopg
+import pytest
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
@@ -49,6 +50,8 @@ PARTICIPANTS = {
     "email": "services.delivery.mailer:email",
     "receipts": "services.delivery.receipts:receipts",
 }
+# A module's first test pays for the start of a dozen processes.
+PATIENT = pytest.mark.timeout(deadline(300.0) + 60)
 RM_45 = [Item(sku="nasi lemak", quantity=2), Item(sku="teh tarik", quantity=6)]
 
 

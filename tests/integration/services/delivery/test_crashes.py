@@ -6,9 +6,9 @@ from random import Random
 import pytest
 
 from tests.deadlines import eventually
-from tests.integration.services.delivery.shop import SELLING, Shop
+from tests.integration.services.delivery.shop import PATIENT, SELLING, Shop
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, PATIENT]
 
 ENDED = ("completed", "failed")
 STORM_ORDERS, STORM_KILLS, SEED = 24, 16, 20_261

@@ -12,9 +12,9 @@ import pytest
 from confluent_kafka import Consumer, Message, Producer
 
 from tests.deadlines import deadline, eventually
-from tests.integration.services.delivery.shop import LISTENING, ROOT, Shop
+from tests.integration.services.delivery.shop import LISTENING, PATIENT, ROOT, Shop
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, PATIENT]
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ from services.delivery import webhook
 from services.delivery.signature import SIGNATURE_HEADER, TOLERANCE_S, WEBHOOK_PATH
 from services.gateway.webhooks import signed
 from tests.deadlines import eventually
-from tests.integration.services.delivery.shop import SECRET, Shop
+from tests.integration.services.delivery.shop import PATIENT, SECRET, Shop
+
+pytestmark = PATIENT
 
 CENTS = 4500
 
