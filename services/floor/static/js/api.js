@@ -47,7 +47,8 @@ export async function eachOutline(filters, most, onPage, signal) {
   let left = most;
   while (left > 0) {
     const query = new URLSearchParams({ limit: String(Math.min(PAGE_SIZE, left)) });
-    for (const [name, values] of Object.entries(filters)) for (const value of [values].flat()) query.append(name, value);
+    for (const [name, values] of Object.entries(filters))
+      for (const value of [values].flat()) query.append(name, value);
     if (cursor) query.set("cursor", cursor);
     const page = await ask(`${PRODUCT}/v1/outlines?${query}`, { signal });
     onPage(page.outlines);
@@ -71,6 +72,7 @@ async function ask(path, options) {
   }
   const isJson = /json/.test(response.headers.get("content-type") ?? "");
   const body = isJson ? await response.json() : null;
-  if (!response.ok) throw new Refused(body?.detail ?? body?.title ?? `the server answered ${response.status}`, response.status);
+  if (!response.ok)
+    throw new Refused(body?.detail ?? body?.title ?? `the server answered ${response.status}`, response.status);
   return body;
 }

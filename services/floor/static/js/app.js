@@ -29,7 +29,8 @@ class Page {
     this.kills = new Kills();
     this.streams = new Streams(this.store);
     this.complaints = new Complaints();
-    const complain = (/** @type {string} */ text, /** @type {HTMLElement | undefined} */ near) => this.complaints.say(text, near);
+    const complain = (/** @type {string} */ text, /** @type {HTMLElement | undefined} */ near) =>
+      this.complaints.say(text, near);
     this.connection = new Connection(this.store);
     this.proof = new Proof(this.store);
     this.board = new Board(this.store, this.takeovers, this.kills, complain);
@@ -40,7 +41,16 @@ class Page {
     this.desk = new DeskView(this.store, complain);
     this.main = /** @type {HTMLElement} */ (document.querySelector("main"));
     this.#furnish();
-    this.floor = [this.proof.element, h("div", { class: "floor" }, this.board.element, h("div", { class: "side" }, this.plugs.element, this.log.element, this.meters.element)), this.#dock()];
+    this.floor = [
+      this.proof.element,
+      h(
+        "div",
+        { class: "floor" },
+        this.board.element,
+        h("div", { class: "side" }, this.plugs.element, this.log.element, this.meters.element),
+      ),
+      this.#dock(),
+    ];
     this.keys = new Keys(this.#keys());
     this.store.subscribe((changes) => this.#update(changes));
     this.streams.takeoverListeners.add((takeover) => this.log.tookOver(takeover));
@@ -64,9 +74,16 @@ class Page {
   }
 
   #dock() {
-    return h("div", { class: "dock" },
-      h("button", { type: "button", class: "btn is-main", onclick: () => this.board.placing.place("none") }, "Place an order"),
-      h("button", { type: "button", class: "btn", onclick: () => this.plugs.focus() }, "Pull a plug"));
+    return h(
+      "div",
+      { class: "dock" },
+      h(
+        "button",
+        { type: "button", class: "btn is-main", onclick: () => this.board.placing.place("none") },
+        "Place an order",
+      ),
+      h("button", { type: "button", class: "btn", onclick: () => this.plugs.focus() }, "Pull a plug"),
+    );
   }
 
   /** @param {import("./store.js").Changes} changes */
@@ -139,7 +156,15 @@ class Page {
     if (view === "board") return this.floor;
     if (view === "saga") return this.saga.open(id);
     if (view === "desk") return this.desk.open(id);
-    return [h("section", { class: "missing" }, h("h1", {}, "There is no such page"), h("p", {}, h("span", { class: "mono" }, id), " leads nowhere here."), h("p", {}, h("a", { href: "#/" }, "To the shop floor")))];
+    return [
+      h(
+        "section",
+        { class: "missing" },
+        h("h1", {}, "There is no such page"),
+        h("p", {}, h("span", { class: "mono" }, id), " leads nowhere here."),
+        h("p", {}, h("a", { href: "#/" }, "To the shop floor")),
+      ),
+    ];
   }
 
   /** The saga that was looked at last stays in reach. @param {string} id */
@@ -173,18 +198,39 @@ class Page {
 
   /** @returns {Record<string, () => void>} */
   #keys() {
-    const onBoard = (/** @type {() => void} */ does) => () => { if (this.place.view === "board") does(); };
+    const onBoard = (/** @type {() => void} */ does) => () => {
+      if (this.place.view === "board") does();
+    };
     const move = (/** @type {number} */ by) => onBoard(() => this.board.list.move(by));
     return {
       o: () => this.board.placing.place("none"),
       s: () => this.board.toggleStream(),
-      "/": () => { if (this.place.view !== "board") location.hash = "#/"; setTimeout(() => this.board.filters.input.focus()); },
-      j: move(1), ArrowDown: move(1), k: move(-1), ArrowUp: move(-1),
-      p: () => this.#answer("pay"), r: () => this.#answer("refuse"),
-      u: () => { if (this.place.view !== "board") location.hash = "#/"; setTimeout(() => this.plugs.focus()); },
-      "g s": () => { location.hash = "#/desk"; }, "g f": () => { location.hash = "#/"; },
-      " ": () => { if (this.place.view === "saga") this.saga.play(); },
-      Escape: () => { if (this.place.view === "saga") location.hash = "#/"; },
+      "/": () => {
+        if (this.place.view !== "board") location.hash = "#/";
+        setTimeout(() => this.board.filters.input.focus());
+      },
+      j: move(1),
+      ArrowDown: move(1),
+      k: move(-1),
+      ArrowUp: move(-1),
+      p: () => this.#answer("pay"),
+      r: () => this.#answer("refuse"),
+      u: () => {
+        if (this.place.view !== "board") location.hash = "#/";
+        setTimeout(() => this.plugs.focus());
+      },
+      "g s": () => {
+        location.hash = "#/desk";
+      },
+      "g f": () => {
+        location.hash = "#/";
+      },
+      " ": () => {
+        if (this.place.view === "saga") this.saga.play();
+      },
+      Escape: () => {
+        if (this.place.view === "saga") location.hash = "#/";
+      },
     };
   }
 

@@ -2,26 +2,31 @@
  * The bands of the large ribbon, each lying (h) and standing (v), and the fold between do and undo.
  */
 
+import {
+  both,
+  filled,
+  LOST_PART,
+  notchLayer,
+  OPEN_PART,
+  openBand,
+  refusedBand,
+  todoBand,
+  tornBand,
+  undoBand,
+  wasStrip,
+} from "./bandshapes.js";
 import { h, s } from "./dom.js";
 import { foldOf } from "./ribbon.js";
 
 /** @typedef {import("./hero.js").Scene} Scene */
 /** @typedef {import("./laying.js").Cell} Cell */
 
-const LOST_PART = 0.57; // how much of a band is hatched after an answer was lost
-const OPEN_PART = 0.45;
-const TORN_PART = 0.52;
-
-/** Not begun: dots. */
-export function railBand() {
-  return both(() => [s("line", { class: "m-rail", x1: 0, x2: "100%", y1: "50%", y2: "50%" })], () => [s("line", { class: "m-rail", x1: "50%", x2: "50%", y1: 0, y2: "100%" })]);
-}
-
 /** What was done. @param {Scene} scene @param {Cell} cell @param {number | null} part how far it reaches, where it folds */
 export function doBand(scene, cell, part) {
   const times = scene.tale.times.get(cell.path) ?? {};
   const begun = times.begun ?? 0;
   const ended = times.ended ?? scene.tale.end;
+  /** @type {HTMLElement[]} */
   const layers = [];
   const layer = (/** @type {HTMLElement} */ element, /** @type {Partial<import("./player.js").Part>} */ moves) => {
     scene.parts.push({ el: element, ...moves });
@@ -32,7 +37,9 @@ export function doBand(scene, cell, part) {
   if (cell.shape === "torn") layer(tornBand(), { show: begun });
   if (cell.op.was_unknown || cell.shape === "unknown") {
     const found = cell.shape === "done" || cell.shape === "gone" ? ended : undefined;
-    layer(filled("m-unk", "url(#t-hatch)", cell.shape === "unknown" ? 1 : LOST_PART), { grow: [begun, times.lost ?? ended] });
+    layer(filled("m-unk", "url(#t-hatch)", cell.shape === "unknown" ? 1 : LOST_PART), {
+      grow: [begun, times.lost ?? ended],
+    });
     if (found !== undefined) scene.parts.push({ el: layers[layers.length - 1], hide: found });
     layer(h("span", { class: "q" }, "?"), { show: times.lost ?? ended, hide: found });
   }
@@ -56,8 +63,15 @@ export function waitBand(scene, cell, isCause) {
   const isOpen = cell.shape === "waiting";
   const to = isCause ? 55 : isOpen ? 42 : 100;
   const line = both(
-    () => [s("line", { class: "m-wait thread", x1: 0, x2: `${to}%`, y1: "50%", y2: "50%" }), isOpen && s("circle", { class: "m-do", cx: `${to}%`, cy: "50%", r: 8 })],
-    () => [s("line", { class: "m-wait thread", x1: "50%", x2: "50%", y1: 0, y2: `${isCause ? 62 : to}%` }), isOpen && s("circle", { class: "m-do", cx: "50%", cy: `${to}%`, r: 8 })]);
+    () => [
+      s("line", { class: "m-wait thread", x1: 0, x2: `${to}%`, y1: "50%", y2: "50%" }),
+      isOpen && s("circle", { class: "m-do", cx: `${to}%`, cy: "50%", r: 8 }),
+    ],
+    () => [
+      s("line", { class: "m-wait thread", x1: "50%", x2: "50%", y1: 0, y2: `${isCause ? 62 : to}%` }),
+      isOpen && s("circle", { class: "m-do", cx: "50%", cy: `${to}%`, r: 8 }),
+    ],
+  );
   scene.parts.push({ el: line, grow: [times.begun ?? 0, times.ended ?? scene.tale.end] });
   return h("div", { class: "band" }, line);
 }
@@ -73,11 +87,16 @@ export function waitBand(scene, cell, isCause) {
 export function backBand(scene, cells, cell, at, part) {
   const { tale, laid } = scene;
   if (!cell) {
-    const waits = cells.some(({ shape }) => shape === "done" || shape === "unknown") && !laid.ended && laid.foldFrom === 0;
+    const waits =
+      cells.some(({ shape }) => shape === "done" || shape === "unknown") && !laid.ended && laid.foldFrom === 0;
     if (waits) return h("div", { class: "band" }, todoBand(1));
     const nextT = nextUndo(scene, at);
     const band = h("div", { class: "band back" }, filled("m-undo", "", part ?? 1));
-    scene.parts.push({ el: band, grow: [(tale.foldT ?? 0) + 0.15, Math.max((tale.foldT ?? 0) + 0.35, nextT)], isBack: true });
+    scene.parts.push({
+      el: band,
+      grow: [(tale.foldT ?? 0) + 0.15, Math.max((tale.foldT ?? 0) + 0.35, nextT)],
+      isBack: true,
+    });
     return band;
   }
   const times = tale.times.get(cell.path) ?? {};
@@ -85,7 +104,12 @@ export function backBand(scene, cells, cell, at, part) {
   if (state === "failed") return h("div", { class: "band" }, refusedBand());
   if (state === "left") return h("div", { class: "band" }, todoBand(part ?? 1));
   const isOpen = state === "open";
-  const band = h("div", { class: "band back" }, undoBand(isOpen ? OPEN_PART : 0, part ?? 1), (cell.op.undo?.attempts ?? 1) > 1 && notchLayer((cell.op.undo?.attempts ?? 1) - 1));
+  const band = h(
+    "div",
+    { class: "band back" },
+    undoBand(isOpen ? OPEN_PART : 0, part ?? 1),
+    (cell.op.undo?.attempts ?? 1) > 1 && notchLayer((cell.op.undo?.attempts ?? 1) - 1),
+  );
   scene.parts.push({ el: band, grow: [times.undoBegun ?? 0, times.undoEnded ?? tale.end], isBack: true });
   return isOpen ? h("div", { class: "band" }, todoBand(OPEN_PART), h("div", { class: "layer" }, band)) : band;
 }
@@ -95,17 +119,50 @@ export function foldMark(scene, cause) {
   const t = scene.tale.foldT ?? 0;
   const isAlone = scene.laid.foldFrom > 0 && scene.laid.status === "stuck"; // A child is back, and its order waits for a person.
   const isPlain = scene.laid.ended && !scene.laid.cells.some(({ op }) => op.undo);
-  const lying = h("div", { class: "fold fold-h", "aria-hidden": "true" }, s("svg", { width: 62, height: 94 }, ...(isPlain ? [] : [
-    s("rect", { class: "m-gone", x: -16, y: 0, width: 16, height: 28 }), s("path", { class: "hm-a", d: "M0 14A33 33 0 0 1 33 47" }),
-    s("path", { class: "hm-b", d: "M33 47A33 33 0 0 1 0 80" }), s("path", { class: "hm-ea", d: "M0 0A47 47 0 0 1 47 47M0 28A19 19 0 0 1 19 47" }),
-    s("path", { class: "hm-eb", d: "M47 47A47 47 0 0 1 0 94M19 47A19 19 0 0 1 0 66M19 47h28" })]),
-  s("circle", { class: "m-fail", cx: -16, cy: 14, r: 11 }), s("path", { class: "m-fail-x", d: "M-20.5 9.5l9 9M-11.5 9.5l-9 9" }),
-  ...(isAlone ? [s("rect", { class: "m-stuck", x: 52, y: 36, width: 24, height: 22, rx: 3 }), s("path", { class: "bang", d: "M64 40.5v9M64 52v3" })] : [])));
-  const standing = h("div", { class: "fold fold-v", "aria-hidden": "true" }, s("svg", { width: 112, height: 62 }, ...(isPlain ? [] : [
-    s("rect", { class: "m-gone", x: 0, y: -14, width: 24, height: 14 }), s("path", { class: "hm-a", d: "M12 0A44 44 0 0 0 56 44" }),
-    s("path", { class: "hm-b", d: "M56 44A44 44 0 0 0 100 0" }), s("path", { class: "hm-ea", d: "M0 0A56 56 0 0 0 56 56M24 0A32 32 0 0 0 56 32" }),
-    s("path", { class: "hm-eb", d: "M56 56A56 56 0 0 0 112 0M56 32A32 32 0 0 0 88 0M56 32v24" })]),
-  s("circle", { class: "m-fail", cx: 12, cy: -14, r: 10 }), s("path", { class: "m-fail-x", d: "M8-18l8 8M16-18l-8 8" })));
+  const lying = h(
+    "div",
+    { class: "fold fold-h", "aria-hidden": "true" },
+    s(
+      "svg",
+      { width: 62, height: 94 },
+      ...(isPlain
+        ? []
+        : [
+            s("rect", { class: "m-gone", x: -16, y: 0, width: 16, height: 28 }),
+            s("path", { class: "hm-a", d: "M0 14A33 33 0 0 1 33 47" }),
+            s("path", { class: "hm-b", d: "M33 47A33 33 0 0 1 0 80" }),
+            s("path", { class: "hm-ea", d: "M0 0A47 47 0 0 1 47 47M0 28A19 19 0 0 1 19 47" }),
+            s("path", { class: "hm-eb", d: "M47 47A47 47 0 0 1 0 94M19 47A19 19 0 0 1 0 66M19 47h28" }),
+          ]),
+      s("circle", { class: "m-fail", cx: -16, cy: 14, r: 11 }),
+      s("path", { class: "m-fail-x", d: "M-20.5 9.5l9 9M-11.5 9.5l-9 9" }),
+      ...(isAlone
+        ? [
+            s("rect", { class: "m-stuck", x: 52, y: 36, width: 24, height: 22, rx: 3 }),
+            s("path", { class: "bang", d: "M64 40.5v9M64 52v3" }),
+          ]
+        : []),
+    ),
+  );
+  const standing = h(
+    "div",
+    { class: "fold fold-v", "aria-hidden": "true" },
+    s(
+      "svg",
+      { width: 112, height: 62 },
+      ...(isPlain
+        ? []
+        : [
+            s("rect", { class: "m-gone", x: 0, y: -14, width: 24, height: 14 }),
+            s("path", { class: "hm-a", d: "M12 0A44 44 0 0 0 56 44" }),
+            s("path", { class: "hm-b", d: "M56 44A44 44 0 0 0 100 0" }),
+            s("path", { class: "hm-ea", d: "M0 0A56 56 0 0 0 56 56M24 0A32 32 0 0 0 56 32" }),
+            s("path", { class: "hm-eb", d: "M56 56A56 56 0 0 0 112 0M56 32A32 32 0 0 0 88 0M56 32v24" }),
+          ]),
+      s("circle", { class: "m-fail", cx: 12, cy: -14, r: 10 }),
+      s("path", { class: "m-fail-x", d: "M8-18l8 8M16-18l-8 8" }),
+    ),
+  );
   lying.style.setProperty("left", `${(100 * (foldOf(cause) - cause.column)).toFixed(1)}%`);
   for (const el of [lying, standing]) scene.parts.push({ el, show: t });
   return h("div", { class: "folds" }, lying, standing);
@@ -113,69 +170,8 @@ export function foldMark(scene, cause) {
 
 /** When the first undo to the left of a column begins: until then the ribbon runs back. @param {Scene} scene @param {number} at */
 function nextUndo(scene, at) {
-  const times = scene.laid.cells.filter((cell) => cell.column < at && cell.op.undo).map((cell) => scene.tale.times.get(cell.path)?.undoBegun ?? 0);
+  const times = scene.laid.cells
+    .filter((cell) => cell.column < at && cell.op.undo)
+    .map((cell) => scene.tale.times.get(cell.path)?.undoBegun ?? 0);
   return times.length ? Math.min(...times) : scene.tale.end;
-}
-
-/** @param {(() => (SVGElement | false)[])} lying @param {(() => (SVGElement | false)[])} standing */
-function both(lying, standing) {
-  return h("div", { class: "layer" }, s("svg", { class: "h", "aria-hidden": "true" }, ...lying()), s("svg", { class: "v", "aria-hidden": "true" }, ...standing()));
-}
-
-/** @param {string} className @param {string} texture @param {number} part */
-function filled(className, texture, part) {
-  const end = `${(100 * part).toFixed(1)}%`;
-  return both(
-    () => [s("rect", { class: className, width: end, height: "100%" }), texture !== "" && s("rect", { width: end, height: "100%", fill: texture })],
-    () => [s("rect", { class: className, width: "100%", height: end }), texture !== "" && s("rect", { width: "100%", height: end, fill: texture })]);
-}
-
-function openBand() {
-  return both(
-    () => [s("rect", { class: "m-do", width: `${100 * OPEN_PART}%`, height: "100%" }), s("svg", { x: `${100 * OPEN_PART}%`, overflow: "visible" }, s("rect", { class: "head", x: -1, y: -5, width: 4, height: 38 }))],
-    () => [s("rect", { class: "m-do", width: "100%", height: `${100 * OPEN_PART}%` }), s("svg", { y: `${100 * OPEN_PART}%`, overflow: "visible" }, s("rect", { class: "head", x: -5, y: -1, width: 34, height: 4 }))]);
-}
-
-/** @param {number} from @param {number} to */
-function undoBand(from, to) {
-  const [x, w] = [`${100 * from}%`, `${100 * (to - from)}%`];
-  return both(
-    () => [s("rect", { class: "m-undo", x, width: w, height: "100%" }), s("rect", { x, width: w, height: "100%", fill: "url(#t-undo-28)" })],
-    () => [s("rect", { class: "m-undo", y: x, width: "100%", height: w }), s("rect", { y: x, width: "100%", height: w, fill: "url(#t-undo-up)" })]);
-}
-
-/** @param {number} part */
-function todoBand(part) {
-  const end = `${100 * part}%`;
-  return both(() => [s("rect", { class: "m-todo", width: end, height: "100%" })], () => [s("rect", { class: "m-todo", width: "100%", height: end })]);
-}
-
-function refusedBand() {
-  const [x, w] = [`${100 * TORN_PART}%`, `${100 * (1 - TORN_PART)}%`];
-  return both(
-    () => [s("rect", { class: "m-todo", width: x, height: "100%" }), s("rect", { class: "m-undo", x, width: w, height: "100%" }), s("rect", { x, width: w, height: "100%", fill: "url(#t-undo-28)" }),
-      s("svg", { x }, s("path", { class: "m-torn thick", d: "M0-6l-7 6 7 7-7 7 7 7-7 7 7 6" }), s("rect", { class: "m-stuck", x: -42, y: 3, width: 24, height: 22, rx: 3 }), s("path", { class: "bang", d: "M-30 7.5v9M-30 19v3" }))],
-    () => [s("rect", { class: "m-todo", width: "100%", height: x }), s("rect", { class: "m-undo", y: x, width: "100%", height: w }), s("rect", { y: x, width: "100%", height: w, fill: "url(#t-undo-up)" }),
-      s("svg", { y: x }, s("path", { class: "m-torn thick", d: "M-4 0l5-6 6 6 6-6 6 6 6-6 4 5" }), s("rect", { class: "m-stuck", x: 2, y: -30, width: 20, height: 20, rx: 3 }), s("path", { class: "bang", d: "M12-26.5v8M12-15.5v2.5" }))]);
-}
-
-function tornBand() {
-  return both(
-    () => [s("path", { class: "m-torn thick", d: "M4-6l-7 6 7 7-7 7 7 7-7 7 7 6" }), s("rect", { class: "m-stuck", x: 14, y: 3, width: 24, height: 22, rx: 3 }), s("path", { class: "bang", d: "M26 7.5v9M26 19v3" })],
-    () => [s("path", { class: "m-torn thick", d: "M-4 4l5-6 6 6 6-6 6 6 6-6 4 5" }), s("rect", { class: "m-stuck", x: 2, y: 12, width: 20, height: 20, rx: 3 }), s("path", { class: "bang", d: "M12 15.5v8M12 26.5v2.5" })]);
-}
-
-function wasStrip() {
-  const part = `${100 * LOST_PART}%`;
-  return both(
-    () => [s("svg", { y: "71%", height: "29%" }, s("rect", { class: "m-was", width: part, height: "100%" }), s("rect", { width: part, height: "100%", fill: "url(#t-hatch)" }))],
-    () => [s("svg", { x: "71%", width: "29%" }, s("rect", { class: "m-was", width: "100%", height: part }), s("rect", { width: "100%", height: part, fill: "url(#t-hatch)" }))]);
-}
-
-/** @param {number} again */
-function notchLayer(again) {
-  const places = again > 3 ? [0.5] : Array.from({ length: again }, (_, i) => (i + 1) / (again + 1));
-  return both(
-    () => places.map((x) => s("svg", { x: `${100 * x}%` }, s("path", { class: "m-notch", d: "M-8-1H8L0 12z" }))),
-    () => places.map((y) => s("svg", { y: `${100 * y}%` }, s("path", { class: "m-notch", d: "M-1-8V8L11 0z" }))));
 }

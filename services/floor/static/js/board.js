@@ -7,17 +7,17 @@ import { Filters } from "./filters.js";
 import { List } from "./list.js";
 import { Placing } from "./placing.js";
 import { markKey } from "./key.js";
-import { grouped, isZero, shown } from "./money.js";
+import { headingLines } from "./headings.js";
+import { grouped } from "./money.js";
+import { totalCells } from "./totals.js";
 import { clock, took } from "./clock.js";
 import { workerName } from "./words.js";
 import { post } from "./api.js";
-import { ROWS_MAX } from "./store.js";
 
 /** @typedef {import("./store.js").Store} Store */
 /** @typedef {import("./store.js").Changes} Changes */
 /** @typedef {import("./takeovers.js").Takeovers} Takeovers */
 
-const HEADINGS_MAX = 4;
 const STREAM_PER_S = 5;
 
 export class Board {
@@ -32,17 +32,39 @@ export class Board {
       onAnswer: (id, answer, button) => this.answer(id, answer, button),
       tell: (takeover) => this.#tell(takeover),
     });
-    this.stream = h("button", { type: "button", class: "btn", "aria-pressed": "false", onclick: () => this.toggleStream() },
-      h("span"), h("kbd", { "aria-hidden": "true" }, "s"));
+    this.stream = h(
+      "button",
+      { type: "button", class: "btn", "aria-pressed": "false", onclick: () => this.toggleStream() },
+      h("span"),
+      h("kbd", { "aria-hidden": "true" }, "s"),
+    );
     this.headings = h("span", { role: "columnheader", class: "headings" });
     this.more = h("button", { type: "button", class: "more", hidden: true, onclick: () => this.#toTop() });
     this.nothing = h("div", { class: "nothing", hidden: true });
     this.total = h("div", { role: "row", class: "total" });
-    this.table = h("div", { role: "table", "aria-label": "Sagas, newest first" }, this.#head(), h("div", { class: "rows-box" }, this.list.element, this.more, this.nothing), this.total);
-    this.element = h("section", { class: "panel board", "aria-labelledby": "h-board" },
+    this.table = h(
+      "div",
+      { role: "table", "aria-label": "Sagas, newest first" },
+      this.#head(),
+      h("div", { class: "rows-box" }, this.list.element, this.more, this.nothing),
+      this.total,
+    );
+    this.element = h(
+      "section",
+      { class: "panel board", "aria-labelledby": "h-board" },
       h("h2", { class: "vh", id: "h-board" }, "Sagas"),
-      h("div", { class: "bar" }, this.placing.element, this.stream, h("span", { class: "grow" }), this.filters.element, this.filters.find),
-      this.table, markKey("is-board", ["done", "gone", "undo", "wait", "unknown", "again", "seam", "pivot", "stuck"]));
+      h(
+        "div",
+        { class: "bar" },
+        this.placing.element,
+        this.stream,
+        h("span", { class: "grow" }),
+        this.filters.element,
+        this.filters.find,
+      ),
+      this.table,
+      markKey("is-board", ["done", "gone", "undo", "wait", "unknown", "again", "seam", "pivot", "stuck"]),
+    );
     /** @type {string[]} */
     this.shownIds = [];
     this.unseen = 0;
@@ -105,7 +127,10 @@ export class Board {
   drawStream() {
     const isOn = this.store.perS > 0;
     this.stream.setAttribute("aria-pressed", String(isOn));
-    say(/** @type {Element} */ (this.stream.firstElementChild), isOn ? `Streaming, ${this.store.perS}/s` : `Stream, ${STREAM_PER_S}/s`);
+    say(
+      /** @type {Element} */ (this.stream.firstElementChild),
+      isOn ? `Streaming, ${this.store.perS}/s` : `Stream, ${STREAM_PER_S}/s`,
+    );
   }
 
   /** @param {Changes} changes */
@@ -150,84 +175,97 @@ export class Board {
   }
 
   #head() {
-    const right = (/** @type {(string | Node)[]} */ ...words) => h("span", { role: "columnheader", class: "num" }, words);
-    return h("div", { role: "rowgroup" }, h("div", { role: "row", class: "cols", "aria-rowindex": "1" }, h("span", { role: "columnheader" }, "Saga"),
-      this.headings, h("span", { role: "columnheader" }, "Now"), right("Gateway’s", h("br"), "book"), right("Orders"), right("Stock"), right("Open, RM")));
+    const right = (/** @type {(string | Node)[]} */ ...words) =>
+      h("span", { role: "columnheader", class: "num" }, words);
+    return h(
+      "div",
+      { role: "rowgroup" },
+      h(
+        "div",
+        { role: "row", class: "cols", "aria-rowindex": "1" },
+        h("span", { role: "columnheader" }, "Saga"),
+        this.headings,
+        h("span", { role: "columnheader" }, "Now"),
+        right("Gateway’s", h("br"), "book"),
+        right("Orders"),
+        right("Stock"),
+        right("Open, RM"),
+      ),
+    );
   }
 
-  /** One line of steps for each type that is in the list; more than a few are drawn without names. */
   #drawHeadings() {
-    const types = new Set(["delivery"]);
-    for (const id of this.shownIds) {
-      const type = this.store.outlines.get(id)?.type;
-      if (type) types.add(type);
-      if (types.size > HEADINGS_MAX) break;
-    }
-    if (this.shownIds.length && !this.shownIds.some((id) => this.store.outlines.get(id)?.type === "delivery")) types.delete("delivery");
-    const lines = [...types].slice(0, HEADINGS_MAX).map((type) => {
-      const { columns, pivotAt } = this.store.columns.of(type);
-      const pivot = pivotAt !== null && h("i", { class: pivotAt >= columns.length ? "pivot-name at-end" : "pivot-name" }, "no way back");
-      if (pivot) pivot.style.setProperty("--at", `${(100 * Math.min(/** @type {number} */ (pivotAt), columns.length)) / Math.max(1, columns.length)}%`);
-      const steps = h("span", { class: columns.length > 6 ? "steps is-many" : "steps" }, columns.map(({ label }) => h("span", {}, label)), pivot);
-      steps.style.setProperty("--columns", String(columns.length));
-      return h("span", { class: "heading" }, types.size > 1 && h("span", { class: "type-name" }, type), steps);
-    });
-    const signature = lines.map((line) => line.textContent).join("|");
+    const { lines, signature, isMixed } = headingLines(this.store, this.shownIds);
     if (this.headings.dataset.says === signature) return;
     this.headings.dataset.says = signature;
     this.headings.replaceChildren(...lines);
-    this.element.classList.toggle("is-mixed", types.size > 1);
+    this.element.classList.toggle("is-mixed", isMixed);
   }
 
   #drawNothing() {
     this.nothing.toggleAttribute("hidden", this.shownIds.length > 0);
     this.table.setAttribute("aria-rowcount", String(this.shownIds.length + 2));
     if (this.shownIds.length) return;
-    if (!this.store.isLoaded) return this.nothing.replaceChildren(ghost(), ghost(), ghost(), h("p", { class: "vh" }, "Loading"));
+    if (!this.store.isLoaded)
+      return this.nothing.replaceChildren(ghost(), ghost(), ghost(), h("p", { class: "vh" }, "Loading"));
     if (this.filters.group !== "all" || this.filters.text) {
-      return this.nothing.replaceChildren(h("p", {}, this.filters.nothing()), h("button", { type: "button", class: "btn is-small", onclick: () => { this.filters.clear(); this.#filter(); } }, "Show all"));
+      return this.nothing.replaceChildren(
+        h("p", {}, this.filters.nothing()),
+        h(
+          "button",
+          {
+            type: "button",
+            class: "btn is-small",
+            onclick: () => {
+              this.filters.clear();
+              this.#filter();
+            },
+          },
+          "Show all",
+        ),
+      );
     }
-    this.nothing.replaceChildren(ghost(), h("p", { class: "story" }, "No orders yet. Place one and watch it."),
-      h("button", { type: "button", class: "btn is-main", onclick: () => this.placing.place("none") }, "Place an order"));
+    this.nothing.replaceChildren(
+      ghost(),
+      h("p", { class: "story" }, "No orders yet. Place one and watch it."),
+      h(
+        "button",
+        { type: "button", class: "btn is-main", onclick: () => this.placing.place("none") },
+        "Place an order",
+      ),
+    );
   }
 
   #drawTotal() {
-    const { totals } = this.store;
-    const all = this.shownIds.length;
-    const name = this.filters.group === "all" && !this.filters.text ? `All ${grouped(all)}` : `${grouped(all)} shown`;
-    const capped = this.store.order.length >= ROWS_MAX ? "figures: every order" : "every order";
-    const cell = (/** @type {(string | Node | false)[]} */ ...words) => h("span", { role: "cell", class: "num" }, words);
-    const back = (/** @type {string} */ text) => h("small", { class: "amt-undo" }, text);
-    this.total.setAttribute("aria-rowindex", String(all + 2));
-    this.total.replaceChildren(
-      h("span", { role: "rowheader" }, name, h("small", {}, capped)),
-      h("span", { role: "cell" }, keysLine()),
-      h("span", { role: "cell" }, h("small", { class: "num" }, "out, and back")),
-      cell(totals ? shown(totals.taken) : "–", totals && back(`−${shown(totals.back)}`)),
-      cell(totals ? shown(totals.owed) : "–", totals && back(`−${shown(totals.cancelled)}`)),
-      cell(totals ? grouped(totals.stock_out) : "–", totals && back(`−${grouped(totals.stock_back)}`)),
-      cell(totals ? shown(totals.open) : "–", totals && h("small", {}, "adrift ", h("span", { class: isZero(totals.adrift) ? "closed" : "closed amt-stuck" }, shown(totals.adrift)))),
-    );
+    const isWhole = this.filters.group === "all" && !this.filters.text;
+    this.total.setAttribute("aria-rowindex", String(this.shownIds.length + 2));
+    this.total.replaceChildren(...totalCells(this.store, this.shownIds.length, isWhole));
   }
 
   /** @param {import("./takeovers.js").Takeover} takeover */
   #tell(takeover) {
     const kill = this.kills.before(takeover.at);
-    const rest = h("span", { class: "dim" }, takeover.sagas.size > 1
-      ? "The stitches show where each saga was; all went on, none began again."
-      : "The stitch shows where the saga was; it went on, and did not begin again.");
+    const rest = h(
+      "span",
+      { class: "dim" },
+      takeover.sagas.size > 1
+        ? "The stitches show where each saga was; all went on, none began again."
+        : "The stitch shows where the saga was; it went on, and did not begin again.",
+    );
     if (!kill) return [h("b", {}, `${workerName(takeover.worker)} took over ${clock(takeover.at, 1)}.`), " ", rest];
     const winner = this.kills.winner(kill.name, this.store.plugs);
-    return [h("b", {}, `${kill.label} killed ${clock(kill.at, 1)}.`), ` ${winner} took over in ${took(takeover.at - kill.at)}. `, rest];
+    return [
+      h("b", {}, `${kill.label} killed ${clock(kill.at, 1)}.`),
+      ` ${winner} took over in ${took(takeover.at - kill.at)}. `,
+      rest,
+    ];
   }
 }
 
 function ghost() {
-  return s("svg", { class: "ghost", "aria-hidden": "true" }, s("line", { class: "m-rail", x1: "0", x2: "100%", y1: 12.5, y2: 12.5 }));
+  return s(
+    "svg",
+    { class: "ghost", "aria-hidden": "true" },
+    s("line", { class: "m-rail", x1: "0", x2: "100%", y1: 12.5, y2: 12.5 }),
+  );
 }
-
-function keysLine() {
-  const key = (/** @type {string} */ name, /** @type {string} */ does) => h("span", {}, name.split(" ").flatMap((one) => [h("kbd", {}, one), " "]), does);
-  return h("small", { class: "keys" }, key("j k", "move"), key("Enter", "open"), key("p", "pay"), key("r", "refuse"), key("?", "all keys"));
-}
-

@@ -23,7 +23,19 @@ import { isPayment } from "./stakes.js";
 export function books(laid, book, tale) {
   /** @type {Part[]} */
   const parts = [];
-  if (!book) return { content: [h("p", { class: "dim" }, laid.outline.parent_id ? "The books stand with the order that this belongs to." : "No order in the shop’s books has this id.")], parts };
+  if (!book)
+    return {
+      content: [
+        h(
+          "p",
+          { class: "dim" },
+          laid.outline.parent_id
+            ? "The books stand with the order that this belongs to."
+            : "No order in the shop’s books has this id.",
+        ),
+      ],
+      parts,
+    };
   const verdict = h("p", { class: "verdict" }, verdictOf(laid, book));
   parts.push({ el: verdict, show: Math.max(0, tale.end - 0.7) });
   return { content: [...accounts(laid, book, tale).map((account) => table(account, tale, parts)), verdict], parts };
@@ -31,7 +43,8 @@ export function books(laid, book, tale) {
 
 /** @param {Laid} laid @param {Book} book @param {Tale} tale @returns {Account[]} */
 function accounts(laid, book, tale) {
-  const at = (/** @type {RegExp} */ key) => tale.times.get(laid.cells.find((cell) => key.test(cell.key))?.path ?? "") ?? {};
+  const at = (/** @type {RegExp} */ key) =>
+    tale.times.get(laid.cells.find((cell) => key.test(cell.key))?.path ?? "") ?? {};
   const paying = laid.cells.find((cell) => isPayment(cell.key));
   const payment = tale.times.get(paying?.path ?? "") ?? {};
   const settled = laid.cells.find((cell) => cell.op.kind === "receive" && cell !== laid.cause);
@@ -45,12 +58,50 @@ function accounts(laid, book, tale) {
   const common = { refs: /** @type {string[]} */ ([]), isUnknown: false };
   const left = isDone ? "kept, delivered" : laid.ended ? "left over" : "so far";
   return [
-    { ...common, name: "The gateway’s book", unit: CURRENCY, out: "charge", outFigure: figure(book.gateway.taken, book.unknown), outT: takenT, back: "refund", backFigure: figure(book.gateway.back),
-      backT: payment.undoEnded ?? 0, left, leftFigure: `${amount(money)}${book.unknown ? " ?" : ""}`, refs: book.gateway.refs, isUnknown: book.unknown, isClosed: laid.ended && (isDone || money === 0n) },
-    { ...common, name: "Orders", unit: CURRENCY, out: "owed", outFigure: figure(book.order.owed), outT: order.ended ?? 0, back: "cancelled", backFigure: figure(book.order.cancelled),
-      backT: order.undoEnded ?? 0, left, leftFigure: amount(owed), isClosed: laid.ended && (isDone || owed === 0n) },
-    { ...common, name: "Stock", unit: "dishes", out: "off the shelf", outFigure: book.stock.out ? String(book.stock.out) : "", outT: stock.ended ?? 0, back: "put back",
-      backFigure: book.stock.back ? String(book.stock.back) : "", backT: stock.undoEnded ?? 0, left, leftFigure: String(goods), isClosed: laid.ended && (isDone || goods === 0) },
+    {
+      ...common,
+      name: "The gateway’s book",
+      unit: CURRENCY,
+      out: "charge",
+      outFigure: figure(book.gateway.taken, book.unknown),
+      outT: takenT,
+      back: "refund",
+      backFigure: figure(book.gateway.back),
+      backT: payment.undoEnded ?? 0,
+      left,
+      leftFigure: `${amount(money)}${book.unknown ? " ?" : ""}`,
+      refs: book.gateway.refs,
+      isUnknown: book.unknown,
+      isClosed: laid.ended && (isDone || money === 0n),
+    },
+    {
+      ...common,
+      name: "Orders",
+      unit: CURRENCY,
+      out: "owed",
+      outFigure: figure(book.order.owed),
+      outT: order.ended ?? 0,
+      back: "cancelled",
+      backFigure: figure(book.order.cancelled),
+      backT: order.undoEnded ?? 0,
+      left,
+      leftFigure: amount(owed),
+      isClosed: laid.ended && (isDone || owed === 0n),
+    },
+    {
+      ...common,
+      name: "Stock",
+      unit: "dishes",
+      out: "off the shelf",
+      outFigure: book.stock.out ? String(book.stock.out) : "",
+      outT: stock.ended ?? 0,
+      back: "put back",
+      backFigure: book.stock.back ? String(book.stock.back) : "",
+      backT: stock.undoEnded ?? 0,
+      left,
+      leftFigure: String(goods),
+      isClosed: laid.ended && (isDone || goods === 0),
+    },
   ];
 }
 
@@ -60,14 +111,31 @@ function table(account, tale, parts) {
   const back = side(account.back, account.backFigure, account.refs[1], "back", account.backT, parts);
   const left = h("span", {}, account.leftFigure);
   const zero = account.unit === CURRENCY ? "0.00" : "0";
-  parts.push({ el: left, says: leftSays(account, zero), ...(account.isClosed ? { closed: Math.max(account.outT, account.backT, tale.end - 0.9) } : {}) });
-  return h("table", { class: "tee" }, h("caption", {}, account.name, h("span", {}, account.unit)),
-    h("tbody", {}, h("tr", {}, out, back), h("tr", { class: "left" }, h("td", {}, account.left), h("td", { class: "num", colspan: "3" }, left))));
+  parts.push({
+    el: left,
+    says: leftSays(account, zero),
+    ...(account.isClosed ? { closed: Math.max(account.outT, account.backT, tale.end - 0.9) } : {}),
+  });
+  return h(
+    "table",
+    { class: "tee" },
+    h("caption", {}, account.name, h("span", {}, account.unit)),
+    h(
+      "tbody",
+      {},
+      h("tr", {}, out, back),
+      h("tr", { class: "left" }, h("td", {}, account.left), h("td", { class: "num", colspan: "3" }, left)),
+    ),
+  );
 }
 
 /** @param {Account} account @param {string} zero @returns {[number, string][]} */
 function leftSays(account, zero) {
-  if (account.isUnknown) return [[0, zero], [account.outT, `${zero} or more`]];
+  if (account.isUnknown)
+    return [
+      [0, zero],
+      [account.outT, `${zero} or more`],
+    ];
   /** @type {[number, string][]} */
   const says = [[0, zero]];
   if (account.outFigure) says.push([account.outT, account.backFigure ? account.outFigure : account.leftFigure]);
@@ -77,7 +145,12 @@ function leftSays(account, zero) {
 
 /** @param {string} name @param {string} figure @param {string | undefined} ref @param {string} className @param {number} t @param {Part[]} parts */
 function side(name, figure, ref, className, t, parts) {
-  const label = h("td", { class: className ? `dbl ${className}` : false }, name, ref && figure ? h("span", { class: "ref" }, short(ref)) : null);
+  const label = h(
+    "td",
+    { class: className ? `dbl ${className}` : false },
+    name,
+    ref && figure ? h("span", { class: "ref" }, short(ref)) : null,
+  );
   const number = h("td", { class: `num ${className}` }, figure || "–");
   if (!figure) {
     label.classList.add("is-none");
@@ -99,7 +172,16 @@ function short(ref) {
 /** @param {Laid} laid @param {Book} book */
 function verdictOf(laid, book) {
   if (laid.status === "completed") return "Paid once, delivered once. These books are closed.";
-  if (!laid.ended) return laid.status === "stuck" ? "Open, until a person decides." : "Still open: the books close when the saga ends.";
-  if (isZero(book.open) && book.gateway.taken === book.gateway.back && book.order.owed === book.order.cancelled && book.stock.out === book.stock.back) return "Nothing left over, in any book.";
+  if (!laid.ended)
+    return laid.status === "stuck"
+      ? "Open, until a person decides."
+      : "Still open: the books close when the saga ends.";
+  if (
+    isZero(book.open) &&
+    book.gateway.taken === book.gateway.back &&
+    book.order.owed === book.order.cancelled &&
+    book.stock.out === book.stock.back
+  )
+    return "Nothing left over, in any book.";
   return `${CURRENCY} ${shown(book.open)} left over, and listed.`;
 }

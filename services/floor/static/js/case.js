@@ -26,7 +26,14 @@ export class Case {
     this.onGiven = onGiven;
     this.verb = "";
     this.isGiven = false;
-    this.note = /** @type {HTMLTextAreaElement} */ (h("textarea", { id: "note", maxlength: NOTE_MAX, "aria-describedby": "note-hint", oninput: () => this.#drawButton() }));
+    this.note = /** @type {HTMLTextAreaElement} */ (
+      h("textarea", {
+        id: "note",
+        maxlength: NOTE_MAX,
+        "aria-describedby": "note-hint",
+        oninput: () => this.#drawButton(),
+      })
+    );
     this.element = h("article", { class: "panel case", id: "case", "aria-labelledby": "h-case" });
   }
 
@@ -40,7 +47,13 @@ export class Case {
     const verbs = offered(desk);
     if (!verbs.some(({ verb }) => verb === this.verb)) this.verb = verbs[0]?.verb ?? "";
     const isOver = !verbs.length;
-    this.element.replaceChildren(this.#head(desk), this.#ribbon(), this.#standing(desk), isOver ? this.#settled(desk) : this.#verbs(desk, verbs), this.#audit(desk));
+    this.element.replaceChildren(
+      this.#head(desk),
+      this.#ribbon(),
+      this.#standing(desk),
+      isOver ? this.#settled(desk) : this.#verbs(desk, verbs),
+      this.#audit(desk),
+    );
     if (!isOver) this.#drawButton();
     if (hadNote) this.note.focus();
   }
@@ -53,14 +66,34 @@ export class Case {
   #head(desk) {
     const isBlocked = desk.status === "blocked";
     const needs = isBlocked || desk.status === "stuck";
-    const tag = h("span", { class: needs ? (isBlocked ? "tag is-blocked" : "tag is-stuck") : "tag" }, needs && icon(isBlocked ? "i-blocked" : "i-stuck"), needs ? (isBlocked ? "Blocked" : "Stuck") : capital(desk.status));
-    const phase = { undoing: ", while undoing", forward: ", past the point of no way back", blocked: "", over: "" }[desk.phase];
+    const tag = h(
+      "span",
+      { class: needs ? (isBlocked ? "tag is-blocked" : "tag is-stuck") : "tag" },
+      needs && icon(isBlocked ? "i-blocked" : "i-stuck"),
+      needs ? (isBlocked ? "Blocked" : "Stuck") : capital(desk.status),
+    );
+    const phase = { undoing: ", while undoing", forward: ", past the point of no way back", blocked: "", over: "" }[
+      desk.phase
+    ];
     const root = this.store.rootOf(this.id);
-    return h("div", { class: "case-head" },
-      h("div", {}, h("p", { class: "crumb" }, h("b", { class: "mono" }, this.id), tag, desk.since && h("span", {}, `since ${clock(desk.since)}${needs ? phase : ""}`)),
+    return h(
+      "div",
+      { class: "case-head" },
+      h(
+        "div",
+        {},
+        h(
+          "p",
+          { class: "crumb" },
+          h("b", { class: "mono" }, this.id),
+          tag,
+          desk.since && h("span", {}, `since ${clock(desk.since)}${needs ? phase : ""}`),
+        ),
         h("h2", { class: "story", id: "h-case" }, caseTitle(desk, this.book)),
-        desk.why && h("p", { class: "why" }, "Its words: ", h("span", { class: "mono" }, desk.why))),
-      h("a", { class: "btn", href: `#/saga/${encodeURIComponent(root)}` }, "Trace and journal"));
+        desk.why && h("p", { class: "why" }, "Its words: ", h("span", { class: "mono" }, desk.why)),
+      ),
+      h("a", { class: "btn", href: `#/saga/${encodeURIComponent(root)}` }, "Trace and journal"),
+    );
   }
 
   /** The whole order is drawn, though a child of it may be what waits. */
@@ -78,34 +111,93 @@ export class Case {
 
   /** @param {Desk} desk */
   #standing(desk) {
-    const line = (/** @type {import("./shapes.js").Op} */ op, /** @type {string} */ className, /** @type {string} */ mark, /** @type {boolean} */ isBack) => {
+    const line = (
+      /** @type {import("./shapes.js").Op} */ op,
+      /** @type {string} */ className,
+      /** @type {string} */ mark,
+      /** @type {boolean} */ isBack,
+    ) => {
       const label = labelOf(keyOf(op));
       const stake = stakeOf(keyOf(op), this.book);
-      const said = isBack ? label.undoes : op.state === "unknown" ? "perhaps: nobody knows" : op.undo?.state === "failed" ? `its undo was refused, ${op.undo.attempts} ${op.undo.attempts === 1 ? "try" : "tries"}` : label.does;
-      return h("li", {}, icon(mark, `ico ${className}`), h("span", {}, label.stands, h("small", {}, said.charAt(0).toLowerCase() + said.slice(1))), h("b", {}, isBack ? (stake?.isZero ? stake.left : "") : (stake && !stake.isZero ? stake.left : "")));
+      const said = isBack
+        ? label.undoes
+        : op.state === "unknown"
+          ? "perhaps: nobody knows"
+          : op.undo?.state === "failed"
+            ? `its undo was refused, ${op.undo.attempts} ${op.undo.attempts === 1 ? "try" : "tries"}`
+            : label.does;
+      return h(
+        "li",
+        {},
+        icon(mark, `ico ${className}`),
+        h("span", {}, label.stands, h("small", {}, said.charAt(0).toLowerCase() + said.slice(1))),
+        h("b", {}, isBack ? (stake?.isZero ? stake.left : "") : stake && !stake.isZero ? stake.left : ""),
+      );
     };
     const back = desk.taken_back.map((op) => line(op, "c-undo", "i-undone", true));
-    const stands = desk.standing.map((op) => line(op, op.undo?.state === "failed" ? "c-stuck" : "c-do", op.undo?.state === "failed" ? "i-stuck" : "i-running", false));
+    const stands = desk.standing.map((op) =>
+      line(
+        op,
+        op.undo?.state === "failed" ? "c-stuck" : "c-do",
+        op.undo?.state === "failed" ? "i-stuck" : "i-running",
+        false,
+      ),
+    );
     const none = (/** @type {string} */ words) => h("li", {}, h("i"), h("span", { class: "dim" }, words), h("b"));
-    return h("div", { class: "stand" },
+    return h(
+      "div",
+      { class: "stand" },
       h("section", {}, h("h3", {}, "Taken back so far"), h("ul", {}, back.length ? back : none("Nothing yet"))),
-      h("section", {}, h("h3", {}, "Still standing"), h("ul", {}, stands.length ? stands : none("Nothing"))));
+      h("section", {}, h("h3", {}, "Still standing"), h("ul", {}, stands.length ? stands : none("Nothing"))),
+    );
   }
 
   /** @param {Desk} desk @param {import("./shapes.js").Preview[]} verbs */
   #verbs(desk, verbs) {
     const may = this.store.mayOperate;
     const cards = verbs.map((preview) => {
-      const input = /** @type {HTMLInputElement} */ (h("input", { type: "radio", name: "verb", value: preview.verb, disabled: !may, onchange: () => { this.verb = preview.verb; this.#drawButton(); } }));
+      const input = /** @type {HTMLInputElement} */ (
+        h("input", {
+          type: "radio",
+          name: "verb",
+          value: preview.verb,
+          disabled: !may,
+          onchange: () => {
+            this.verb = preview.verb;
+            this.#drawButton();
+          },
+        })
+      );
       input.checked = preview.verb === this.verb;
-      return h("label", { class: "verb" }, input, h("span", { class: "card" }, h("b", {}, h("i", { class: "radio" }), verbTitle(preview.verb, desk)), h("span", {}, verbTells(preview, desk, this.book))));
+      return h(
+        "label",
+        { class: "verb" },
+        input,
+        h(
+          "span",
+          { class: "card" },
+          h("b", {}, h("i", { class: "radio" }), verbTitle(preview.verb, desk)),
+          h("span", {}, verbTells(preview, desk, this.book)),
+        ),
+      );
     });
     this.hint = h("p", { class: "hint", id: "note-hint" });
     this.preview = h("div", { class: "preview", "aria-live": "polite" });
-    this.button = /** @type {HTMLButtonElement} */ (h("button", { type: "button", class: "btn is-main", onclick: () => this.#give() }));
-    return h("section", { class: "verbs", "aria-labelledby": "h-verbs" }, h("h3", { id: "h-verbs" }, "What should happen?"),
+    this.button = /** @type {HTMLButtonElement} */ (
+      h("button", { type: "button", class: "btn is-main", onclick: () => this.#give() })
+    );
+    return h(
+      "section",
+      { class: "verbs", "aria-labelledby": "h-verbs" },
+      h("h3", { id: "h-verbs" }, "What should happen?"),
       h("div", { class: "verb-grid", role: "radiogroup", "aria-labelledby": "h-verbs" }, cards),
-      h("div", { class: "sign" }, h("div", {}, h("label", { for: "note" }, "Note, kept with the saga"), this.note, this.hint), h("div", { class: "preview-box" }, this.preview, this.button)));
+      h(
+        "div",
+        { class: "sign" },
+        h("div", {}, h("label", { for: "note" }, "Note, kept with the saga"), this.note, this.hint),
+        h("div", { class: "preview-box" }, this.preview, this.button),
+      ),
+    );
   }
 
   #drawButton() {
@@ -114,13 +206,21 @@ export class Case {
     if (!desk || !preview || !this.button || !this.preview || !this.hint) return;
     const lacksNote = preview.needs_note && !this.note.value.trim();
     this.button.disabled = this.isGiven || lacksNote || !this.store.mayOperate;
-    this.button.textContent = this.isGiven ? "Given, waiting for it to be carried out" : buttonWords(this.verb, desk, this.book);
-    this.hint.textContent = !this.store.mayOperate ? "To decide needs operate: this page may only read."
-      : preview.needs_note ? "Needs a note: whoever reads this later wants to know why." : "A note is welcome, and not needed for this one.";
+    this.button.textContent = this.isGiven
+      ? "Given, waiting for it to be carried out"
+      : buttonWords(this.verb, desk, this.book);
+    this.hint.textContent = !this.store.mayOperate
+      ? "To decide needs operate: this page may only read."
+      : preview.needs_note
+        ? "Needs a note: whoever reads this later wants to know why."
+        : "A note is welcome, and not needed for this one.";
     const signature = this.verb;
     if (this.preview.dataset.says === signature) return;
     this.preview.dataset.says = signature;
-    const lines = becomes(preview, desk, this.book).flatMap(({ name, becomes: word, stays }) => [h("dt", {}, name), h("dd", { class: stays ? "amt-stuck" : false }, word)]);
+    const lines = becomes(preview, desk, this.book).flatMap(({ name, becomes: word, stays }) => [
+      h("dt", {}, name),
+      h("dd", { class: stays ? "amt-stuck" : false }, word),
+    ]);
     this.preview.replaceChildren(h("h4", {}, afterWords(this.verb)), h("dl", {}, lines));
   }
 
@@ -128,11 +228,17 @@ export class Case {
     this.isGiven = true;
     this.#drawButton();
     try {
-      const { verb_no: verbNo } = await post(`${sagaPath(this.id)}/verbs`, { verb: this.verb, note: this.note.value.trim() });
+      const { verb_no: verbNo } = await post(`${sagaPath(this.id)}/verbs`, {
+        verb: this.verb,
+        note: this.note.value.trim(),
+      });
       this.onGiven(verbNo);
     } catch (error) {
       this.isGiven = false;
-      if (error instanceof Refused && error.status === 403) this.store.patch("role", () => { this.store.mayOperate = false; });
+      if (error instanceof Refused && error.status === 403)
+        this.store.patch("role", () => {
+          this.store.mayOperate = false;
+        });
       this.#drawButton();
       this.complain(`Not sent: ${/** @type {Error} */ (error).message}. The saga is as it was.`, this.button);
     }
@@ -149,14 +255,35 @@ export class Case {
   /** @param {Desk} desk */
   #settled(desk) {
     const words = desk.phase === "over" ? "It has ended." : "It goes on by itself.";
-    return h("section", { class: "verbs" }, h("h3", {}, "What should happen?"), h("p", { class: "story settled-words" }, `Nothing more is asked of you. ${words}`));
+    return h(
+      "section",
+      { class: "verbs" },
+      h("h3", {}, "What should happen?"),
+      h("p", { class: "story settled-words" }, `Nothing more is asked of you. ${words}`),
+    );
   }
 
   /** @param {Desk} desk */
   #audit(desk) {
     if (!desk.audit.length) return h("div");
-    const lines = [...desk.audit].reverse().map((one) => h("li", {}, h("b", {}, one.verb), ` by ${one.given_by}, ${clock(one.given_at)}`, one.outcome ? `: ${one.outcome}` : ", not read yet", one.note && [h("br"), h("q", {}, one.note)]));
-    return h("section", { class: "audit", "aria-labelledby": "h-audit" }, h("h3", { id: "h-audit" }, "Who said what"), h("ul", {}, lines));
+    const lines = [...desk.audit]
+      .reverse()
+      .map((one) =>
+        h(
+          "li",
+          {},
+          h("b", {}, one.verb),
+          ` by ${one.given_by}, ${clock(one.given_at)}`,
+          one.outcome ? `: ${one.outcome}` : ", not read yet",
+          one.note && [h("br"), h("q", {}, one.note)],
+        ),
+      );
+    return h(
+      "section",
+      { class: "audit", "aria-labelledby": "h-audit" },
+      h("h3", { id: "h-audit" }, "Who said what"),
+      h("ul", {}, lines),
+    );
   }
 
   signature = "";

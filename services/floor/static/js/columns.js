@@ -37,7 +37,9 @@ export class Columns {
     const steps = this.types.get(outline.type) ?? { keys: [], pivotAfter: null, beside: new Map() };
     this.types.set(outline.type, steps);
     const drawn = drawnOps(outline);
-    const isNew = [addKeys(steps, drawn), addPivot(steps, drawn, outline.pivot_seq), addBeside(steps, drawn)].some(Boolean);
+    const isNew = [addKeys(steps, drawn), addPivot(steps, drawn, outline.pivot_seq), addBeside(steps, drawn)].some(
+      Boolean,
+    );
     if (isNew) this.made.clear();
     return isNew;
   }
@@ -67,7 +69,9 @@ export class Columns {
     }
     const { pivotAfter } = this.types.get(type) ?? { pivotAfter: null };
     if (pivotAfter === null) return { columns, pivotAt: null };
-    const before = columns.findLastIndex((column) => column.paths.some((path) => path === pivotAfter || path.startsWith(`${pivotAfter}/`)));
+    const before = columns.findLastIndex((column) =>
+      column.paths.some((path) => path === pivotAfter || path.startsWith(`${pivotAfter}/`)),
+    );
     return { columns, pivotAt: before + 1 };
   }
 

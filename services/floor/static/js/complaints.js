@@ -9,8 +9,12 @@ const SHOWN_MS = 12_000;
 export class Complaints {
   constructor() {
     this.text = h("span");
-    this.element = h("div", { class: "complaint", role: "alert", hidden: true }, this.text,
-      h("button", { type: "button", class: "btn is-small is-quiet", onclick: () => this.hide() }, "Close"));
+    this.element = h(
+      "div",
+      { class: "complaint", role: "alert", hidden: true },
+      this.text,
+      h("button", { type: "button", class: "btn is-small is-quiet", onclick: () => this.hide() }, "Close"),
+    );
     this.timer = 0;
   }
 

@@ -33,7 +33,8 @@ export class Connection {
     }
     const wrong = Math.abs(skew()) > 0;
     this.line.hidden = !wrong;
-    if (wrong) this.line.textContent = `This machine’s clock is ${since(Math.abs(skew()))} ${skew() > 0 ? "behind" : "ahead of"} the server’s; times here are the server’s.`;
+    if (wrong)
+      this.line.textContent = `This machine’s clock is ${since(Math.abs(skew()))} ${skew() > 0 ? "behind" : "ahead of"} the server’s; times here are the server’s.`;
     this.tick();
   }
 

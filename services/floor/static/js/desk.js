@@ -2,17 +2,13 @@
  * The stuck desk: sagas that wait for a person, the oldest first, and the case of one of them.
  */
 
-import { h, icon, s } from "./dom.js";
+import { h } from "./dom.js";
 import { eachOutline, get, PRODUCT, sagaPath } from "./api.js";
 import { Case } from "./case.js";
 import { clock, now, since } from "./clock.js";
 import { keep, kept } from "./keeping.js";
-import { lay } from "./laying.js";
-import { drawMarks } from "./marks.js";
-import { ribbon } from "./ribbon.js";
-import { CURRENCY, amount, cents, shown } from "./money.js";
-import { sentenceOf, standingOf } from "./words.js";
-import { asked } from "./verbs.js";
+import { CURRENCY, amount, cents } from "./money.js";
+import { ticket } from "./tickets.js";
 
 /** @typedef {import("./store.js").Store} Store */
 /** @typedef {import("./shapes.js").Desk} Desk */
@@ -21,7 +17,21 @@ const WAITING_MAX = 200;
 const DESKS_MAX = 50; // how many of them are read in full, so that the oldest comes first
 const SETTLED_KEPT_MAX = 20;
 const SETTLED_SHOWN_MAX = 5;
-const NUMBERS = ["No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve"];
+const NUMBERS = [
+  "No",
+  "One",
+  "Two",
+  "Three",
+  "Four",
+  "Five",
+  "Six",
+  "Seven",
+  "Eight",
+  "Nine",
+  "Ten",
+  "Eleven",
+  "Twelve",
+];
 
 export class DeskView {
   /** @param {Store} store @param {(text: string, near?: HTMLElement) => void} complain */
@@ -55,7 +65,9 @@ export class DeskView {
 
   /** @param {import("./store.js").Changes} changes */
   update(changes) {
-    const desked = [...changes.sagas].filter((id) => this.desks.has(id) || id === this.selected || isWaiting(this.store, id));
+    const desked = [...changes.sagas].filter(
+      (id) => this.desks.has(id) || id === this.selected || isWaiting(this.store, id),
+    );
     for (const id of desked) this.#read(id);
     if (changes.parts.has("role") || changes.books.size || desked.length || changes.parts.has("loaded")) this.#draw();
     if (desked.length) this.#readGiven();
@@ -97,7 +109,8 @@ export class DeskView {
   async #needParent(id) {
     const outline = this.store.outlines.get(id) ?? (await get(`${sagaPath(id)}/outline`));
     this.store.putOutline(outline);
-    if (outline.parent_id && !this.store.outlines.has(outline.parent_id)) this.store.putOutline(await get(`${sagaPath(outline.parent_id)}/outline`));
+    if (outline.parent_id && !this.store.outlines.has(outline.parent_id))
+      this.store.putOutline(await get(`${sagaPath(outline.parent_id)}/outline`));
   }
 
   /** @param {string} id */
@@ -113,8 +126,8 @@ export class DeskView {
   /** What came of the verbs that were given here; asked when their saga has moved. */
   async #readGiven() {
     for (const [verbNo, id] of this.given) {
-      const found = await get(`${PRODUCT}/v1/verbs/${verbNo}`);
-      if (found.outcome === null) continue;
+      const found = await get(`${PRODUCT}/v1/verbs/${verbNo}`).catch(() => null); // It is asked again with the next turn.
+      if (!found || found.outcome === null) continue;
       this.given.delete(verbNo);
       if (this.case?.id === id) this.case.wasRead(found.outcome);
       keep("settled", [id, ...settledIds().filter((one) => one !== id)].slice(0, SETTLED_KEPT_MAX).join("\n"));
@@ -125,7 +138,10 @@ export class DeskView {
   /** The oldest first; those of which that is not known yet, last. */
   #waiting() {
     const at = (/** @type {string} */ id) => this.desks.get(id)?.since ?? this.store.outlines.get(id)?.started_at ?? "";
-    return this.store.needing().map(({ id }) => id).sort((one, other) => at(one).localeCompare(at(other)));
+    return this.store
+      .needing()
+      .map(({ id }) => id)
+      .sort((one, other) => at(one).localeCompare(at(other)));
   }
 
   #draw() {
@@ -140,38 +156,42 @@ export class DeskView {
   /** @param {string[]} waiting */
   #drawProof(waiting) {
     const held = waiting.reduce((all, id) => all + cents(this.#book(id)?.open), 0n);
-    const oldest = waiting.map((id) => this.desks.get(id)?.since).filter(Boolean).sort()[0];
+    const oldest = waiting
+      .map((id) => this.desks.get(id)?.since)
+      .filter(Boolean)
+      .sort()[0];
     const count = waiting.length;
-    const title = count ? `${NUMBERS[count] ?? count} ${count === 1 ? "saga needs" : "sagas need"} a person` : "Nobody is waiting for you";
-    const sub = count ? "Nothing here is lost: each waits where it stopped, and goes on from there." : this.isLoaded ? "When a saga cannot go on by itself, it comes here." : "Looking.";
-    const part = (/** @type {string} */ name, /** @type {string} */ figure) => h("div", {}, h("dt", {}, name), h("dd", {}, figure));
-    this.proof.replaceChildren(h("div", {}, h("h1", {}, title), h("p", { class: "proof-sub" }, sub)),
-      h("dl", { class: "sum" }, part("held with stuck sagas", `${CURRENCY} ${amount(held)}`), part("waiting longest", oldest ? since(now() - Date.parse(oldest)) : "–"), part("settled from this browser", String(this.settled.size))));
+    const title = count
+      ? `${NUMBERS[count] ?? count} ${count === 1 ? "saga needs" : "sagas need"} a person`
+      : "Nobody is waiting for you";
+    const sub = count
+      ? "Nothing here is lost: each waits where it stopped, and goes on from there."
+      : this.isLoaded
+        ? "When a saga cannot go on by itself, it comes here."
+        : "Looking.";
+    const part = (/** @type {string} */ name, /** @type {string} */ figure) =>
+      h("div", {}, h("dt", {}, name), h("dd", {}, figure));
+    this.proof.replaceChildren(
+      h("div", {}, h("h1", {}, title), h("p", { class: "proof-sub" }, sub)),
+      h(
+        "dl",
+        { class: "sum" },
+        part("held with stuck sagas", `${CURRENCY} ${amount(held)}`),
+        part("waiting longest", oldest ? since(now() - Date.parse(oldest)) : "–"),
+        part("settled from this browser", String(this.settled.size)),
+      ),
+    );
   }
 
   /** @param {string[]} waiting */
   #drawPile(waiting) {
-    const focused = document.activeElement instanceof HTMLElement && this.pile.contains(document.activeElement) ? document.activeElement.dataset.id : "";
-    const tickets = waiting.map((id) => this.#ticket(id));
+    const focused =
+      document.activeElement instanceof HTMLElement && this.pile.contains(document.activeElement)
+        ? document.activeElement.dataset.id
+        : "";
+    const tickets = waiting.map((id) => ticket(this.store, id, this.desks.get(id), id === this.selected));
     this.pile.replaceChildren(h("h2", {}, waiting.length ? "Oldest first" : "None is stuck."), ...tickets);
     if (focused) tickets.find((ticket) => ticket.dataset.id === focused)?.focus();
-  }
-
-  /** @param {string} id */
-  #ticket(id) {
-    const root = this.store.outlines.get(this.store.rootOf(id));
-    const outline = this.store.outlines.get(id);
-    const desk = this.desks.get(id);
-    const book = this.#book(id);
-    const laid = root && lay(root, this.store.columns, this.store.find);
-    const isBlocked = outline?.status === "blocked";
-    const words = isBlocked ? "The code no longer matches its journal." : desk ? `${asked(desk, book)}: refused${desk.phase === "forward" ? ", and no way back" : ""}.` : "";
-    const label = laid ? sentenceOf(laid, standingOf(laid, book)) : id;
-    const mini = s("svg", { class: "mini", role: "img", "aria-label": label }, ...(laid ? drawMarks(ribbon(laid), null) : []));
-    const tag = h("span", { class: isBlocked ? "tag is-blocked" : "tag is-stuck" }, icon(isBlocked ? "i-blocked" : "i-stuck"), isBlocked ? "Blocked" : "Stuck");
-    return h("a", { class: "ticket", href: `#/desk/${encodeURIComponent(id)}`, "data-id": id, "aria-current": id === this.selected && "true" },
-      h("span", { class: "l1" }, h("b", {}, id), h("span", { class: "dim" }, desk?.since ? since(now() - Date.parse(desk.since)) : "")), h("p", {}, words), mini,
-      h("span", { class: "l1" }, tag, h("span", {}, book ? `${CURRENCY} ${shown(book.open)} held` : "")));
   }
 
   #drawSettled() {
@@ -179,9 +199,18 @@ export class DeskView {
     const lines = [...this.settled].map(([id, verbs]) => {
       const last = verbs.at(-1);
       if (!last) return null;
-      return h("li", {}, h("a", { href: `#/saga/${encodeURIComponent(this.store.rootOf(id))}` }, h("b", {}, id)), ` ${PAST[/** @type {keyof typeof PAST} */ (last.verb)] ?? last.verb} by ${last.given_by}, ${clock(last.given_at).slice(0, 5)}`, last.note && [h("br"), h("q", {}, last.note)]);
+      return h(
+        "li",
+        {},
+        h("a", { href: `#/saga/${encodeURIComponent(this.store.rootOf(id))}` }, h("b", {}, id)),
+        ` ${PAST[/** @type {keyof typeof PAST} */ (last.verb)] ?? last.verb} by ${last.given_by}, ${clock(last.given_at).slice(0, 5)}`,
+        last.note && [h("br"), h("q", {}, last.note)],
+      );
     });
-    this.done.replaceChildren(h("header", {}, h("h2", { id: "h-settled" }, "Settled"), h("span", { class: "dim" }, "who and why is kept")), h("ol", {}, lines));
+    this.done.replaceChildren(
+      h("header", {}, h("h2", { id: "h-settled" }, "Settled"), h("span", { class: "dim" }, "who and why is kept")),
+      h("ol", {}, lines),
+    );
   }
 
   /** @param {string[]} waiting */
@@ -189,7 +218,12 @@ export class DeskView {
     const id = this.selected;
     const desk = this.desks.get(id);
     if (!id || !desk) {
-      const words = id && this.missing ? [h("b", { class: "mono" }, id), ` could not be read: ${this.missing}.`] : waiting.length || (id && !this.missing) ? "Looking." : "None is stuck. What waits for a person is listed here, with why it waits and what each answer would leave.";
+      const words =
+        id && this.missing
+          ? [h("b", { class: "mono" }, id), ` could not be read: ${this.missing}.`]
+          : waiting.length || (id && !this.missing)
+            ? "Looking."
+            : "None is stuck. What waits for a person is listed here, with why it waits and what each answer would leave.";
       this.case = undefined;
       return this.place.replaceChildren(h("div", { class: "panel case is-empty" }, h("p", { class: "story" }, words)));
     }
@@ -213,7 +247,14 @@ export class DeskView {
   /** @type {Case | undefined} */ case;
 }
 
-const PAST = { retry: "retried", skip: "skipped", fail: "given up", unblock: "unblocked", terminate: "terminated", cancel: "cancelled" };
+const PAST = {
+  retry: "retried",
+  skip: "skipped",
+  fail: "given up",
+  unblock: "unblocked",
+  terminate: "terminated",
+  cancel: "cancelled",
+};
 
 /** @param {Store} store @param {string} id */
 function isWaiting(store, id) {

@@ -23,16 +23,43 @@ export class Filters {
     this.group = "all";
     this.text = "";
     this.counts = new Map(GROUPS.map(({ name }) => [name, h("b")]));
-    this.buttons = GROUPS.map((group) => h("button", {
-      type: "button", "aria-pressed": String(group.name === "all"), "data-group": group.name,
-      onclick: () => { this.choose(group.name); onChange(); },
-    }, group.icon && icon(group.icon), group.label, /** @type {HTMLElement} */ (this.counts.get(group.name))));
+    this.buttons = GROUPS.map((group) =>
+      h(
+        "button",
+        {
+          type: "button",
+          "aria-pressed": String(group.name === "all"),
+          "data-group": group.name,
+          onclick: () => {
+            this.choose(group.name);
+            onChange();
+          },
+        },
+        group.icon && icon(group.icon),
+        group.label,
+        /** @type {HTMLElement} */ (this.counts.get(group.name)),
+      ),
+    );
     this.element = h("div", { class: "filters", role: "group", "aria-label": "Show" }, this.buttons);
-    this.input = /** @type {HTMLInputElement} */ (h("input", {
-      type: "search", placeholder: "Find an id", spellcheck: "false", autocomplete: "off",
-      oninput: () => { this.text = this.input.value.trim(); onChange(); },
-    }));
-    this.find = h("label", { class: "find" }, h("span", { class: "vh" }, "Find by id"), this.input, h("kbd", { "aria-hidden": "true" }, "/"));
+    this.input = /** @type {HTMLInputElement} */ (
+      h("input", {
+        type: "search",
+        placeholder: "Find an id",
+        spellcheck: "false",
+        autocomplete: "off",
+        oninput: () => {
+          this.text = this.input.value.trim();
+          onChange();
+        },
+      })
+    );
+    this.find = h(
+      "label",
+      { class: "find" },
+      h("span", { class: "vh" }, "Find by id"),
+      this.input,
+      h("kbd", { "aria-hidden": "true" }, "/"),
+    );
   }
 
   /** @param {string} group */
@@ -56,19 +83,27 @@ export class Filters {
     const { order, groups, books } = this.store;
     if (this.group === "all" && !this.text) return order;
     const text = this.text.toLowerCase();
-    return order.filter((id) => (this.group === "all" || groups.get(id) === this.group)
-      && (!text || id.toLowerCase().includes(text) || Boolean(books.get(id)?.customer.toLowerCase().includes(text))));
+    return order.filter(
+      (id) =>
+        (this.group === "all" || groups.get(id) === this.group) &&
+        (!text || id.toLowerCase().includes(text) || Boolean(books.get(id)?.customer.toLowerCase().includes(text))),
+    );
   }
 
   /** What to say when nothing is shown. */
   nothing() {
     if (this.text) return `No saga here has “${this.text}” in its id.`;
     switch (this.group) {
-      case "needs": return "None is stuck.";
-      case "running": return "None is running.";
-      case "undoing": return "None is being undone.";
-      case "completed": return "None has completed yet.";
-      default: return "None was undone.";
+      case "needs":
+        return "None is stuck.";
+      case "running":
+        return "None is running.";
+      case "undoing":
+        return "None is being undone.";
+      case "completed":
+        return "None has completed yet.";
+      default:
+        return "None was undone.";
     }
   }
 }

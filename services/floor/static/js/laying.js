@@ -39,16 +39,27 @@ export function lay(outline, columns, find) {
   const own = cells.filter(({ sagaId }) => sagaId === outline.id);
   const folded = FOLDED.has(outline.status) || own.some(({ op }) => op.undo !== null);
   // A child may have taken itself back while its order only goes forward: then it folds within its own columns.
-  const inner = folded ? [] : cells.filter((cell) => cell.sagaId !== outline.id && cells.some(({ sagaId, op }) => sagaId === cell.sagaId && op.undo !== null));
+  const inner = folded
+    ? []
+    : cells.filter(
+        (cell) =>
+          cell.sagaId !== outline.id && cells.some(({ sagaId, op }) => sagaId === cell.sagaId && op.undo !== null),
+      );
   const cause = folded ? causeOf(cells) : causeOf(inner);
   return {
-    outline, status, stuckId, columns: of.columns, pivotAt: of.pivotAt, cells,
+    outline,
+    status,
+    stuckId,
+    columns: of.columns,
+    pivotAt: of.pivotAt,
+    cells,
     at: new Map(cells.map((cell) => [cell.path, cell])),
     foldAt: cause ? cause.column : -1,
     foldFrom: Math.min(...inner.map(({ column }) => column), folded ? 0 : Infinity),
     cause,
     ended: ENDED.has(outline.status),
-    allBack: cause !== null && (folded ? cells : inner).every(({ op }) => op.undo === null || op.undo.state === "undone"),
+    allBack:
+      cause !== null && (folded ? cells : inner).every(({ op }) => op.undo === null || op.undo.state === "undone"),
   };
 }
 
@@ -60,9 +71,10 @@ export function groupOf(status) {
   return status === "completed" ? "completed" : "undone";
 }
 
-/** How it stands, its open children included. @param {Outline} outline @param {(id: string) => Outline | undefined} find */
+/** How it stands, its open children included. @param {Outline} outline @param {(id: string) => Outline | undefined} find @returns {{status: Status, stuckId: string}} */
 export function statusWith(outline, find) {
-  if (ENDED.has(outline.status) || WORSE.includes(outline.status)) return { status: outline.status, stuckId: outline.id };
+  if (ENDED.has(outline.status) || WORSE.includes(outline.status))
+    return { status: outline.status, stuckId: outline.id };
   for (const op of outline.ops) {
     const child = op.kind === "child" && op.child_id ? find(op.child_id) : undefined;
     const inner = child && child !== outline ? statusWith(child, find) : undefined;
@@ -75,7 +87,9 @@ export function statusWith(outline, find) {
 function standing(outline, cells, find) {
   const found = statusWith(outline, find);
   if (found.status === "stuck") {
-    const torn = cells.findLast(({ op, sagaId }) => sagaId === found.stuckId && op.state === "open" && !op.undo && !isWait(op));
+    const torn = cells.findLast(
+      ({ op, sagaId }) => sagaId === found.stuckId && op.state === "open" && !op.undo && !isWait(op),
+    );
     if (torn) torn.shape = "torn";
   }
   return found;
@@ -85,7 +99,9 @@ function standing(outline, cells, find) {
 function placesOf(columns) {
   /** @type {Map<string, {column: number, lane: number, lanes: number}>} */
   const places = new Map();
-  columns.forEach(({ paths }, column) => paths.forEach((path, lane) => places.set(path, { column, lane, lanes: paths.length })));
+  columns.forEach(({ paths }, column) =>
+    paths.forEach((path, lane) => places.set(path, { column, lane, lanes: paths.length })),
+  );
   return places;
 }
 
@@ -107,7 +123,8 @@ function collect(outline, prefix, places, find) {
       cells.push(...inner);
       continue;
     }
-    const place = places.get(path) ?? firstUnder(path, places) ?? { column: Math.max(0, lastColumn(places)), lane: 0, lanes: 1 };
+    const place = places.get(path) ??
+      firstUnder(path, places) ?? { column: Math.max(0, lastColumn(places)), lane: 0, lanes: 1 };
     cells.push({ path, key, sagaId: outline.id, op, shape: shapeOf(op, outline), ...place });
   }
   return cells;
@@ -129,11 +146,16 @@ function shapeOf(op, outline) {
   if (op.undo?.state === "undone") return "gone";
   if (isWait(op)) return op.state === "open" && !ENDED.has(outline.status) ? "waiting" : "waited";
   switch (op.state) {
-    case "succeeded": return "done";
-    case "open": return op.was_unknown || op.undo ? "asking" : "growing";
-    case "unknown": return "unknown";
-    case "settled": return op.undo ? "unknown" : "dropped";
-    default: return op.undo ? "unknown" : "failed";
+    case "succeeded":
+      return "done";
+    case "open":
+      return op.was_unknown || op.undo ? "asking" : "growing";
+    case "unknown":
+      return "unknown";
+    case "settled":
+      return op.undo ? "unknown" : "dropped";
+    default:
+      return op.undo ? "unknown" : "failed";
   }
 }
 

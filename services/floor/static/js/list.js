@@ -3,9 +3,9 @@
  * list is a multiplication; the few event rows between them are counted.
  */
 
-import { h, icon, s } from "./dom.js";
+import { h, icon } from "./dom.js";
 import { Row } from "./row.js";
-import { seamX } from "./ribbon.js";
+import { drawStitches } from "./stitches.js";
 
 /** @typedef {import("./store.js").Store} Store */
 /** @typedef {import("./takeovers.js").Takeovers} Takeovers */
@@ -52,12 +52,18 @@ export class List {
     this.inner.addEventListener("click", (event) => this.#open(event));
   }
 
-  get rowPx() { return this.narrow.matches ? ROW_NARROW_PX : ROW_PX; }
+  get rowPx() {
+    return this.narrow.matches ? ROW_NARROW_PX : ROW_PX;
+  }
 
-  get eventPx() { return this.narrow.matches ? EVENT_NARROW_PX : EVENT_PX; }
+  get eventPx() {
+    return this.narrow.matches ? EVENT_NARROW_PX : EVENT_PX;
+  }
 
   /** Whether the top of the list is in view. */
-  isAtTop() { return this.#scrolled() < this.rowPx / 2; }
+  isAtTop() {
+    return this.#scrolled() < this.rowPx / 2;
+  }
 
   /** Show these. What was in view stays where it is, unless the list is at its top. @param {string[]} ids @param {boolean} keep */
   show(ids, keep) {
@@ -76,7 +82,9 @@ export class List {
     this.#drawSeams();
   }
 
-  tick() { for (const row of this.rows.values()) row.tick(); }
+  tick() {
+    for (const row of this.rows.values()) row.tick();
+  }
 
   redrawAll() {
     for (const row of this.rows.values()) row.draw(false);
@@ -100,7 +108,9 @@ export class List {
     this.rows.get(next)?.name.focus({ preventScroll: true });
   }
 
-  toTop() { this.#scrollTo(0); }
+  toTop() {
+    this.#scrollTo(0);
+  }
 
   drawWindow() {
     const top = this.#scrolled();
@@ -170,7 +180,10 @@ export class List {
     const signature = words.map((word) => (typeof word === "string" ? word : word.textContent)).join("");
     if (element.dataset.says !== signature) {
       element.dataset.says = signature;
-      element.replaceChildren(h("div", { role: "cell" }, icon("i-cut")), h("div", { role: "cell", class: "event-words" }, words));
+      element.replaceChildren(
+        h("div", { role: "cell" }, icon("i-cut")),
+        h("div", { role: "cell", class: "event-words" }, words),
+      );
     }
     return element;
   }
@@ -185,22 +198,11 @@ export class List {
     this.events.sort((one, other) => one.at - other.at);
   }
 
-  /** Stitches, row by row: each row needs only the next row's x. */
   #drawSeams() {
+    const height = this.narrow.matches ? SEAM_NARROW_PX : ROW_PX;
     for (const [id, row] of this.rows) {
-      for (const old of row.svg.querySelectorAll(".m-seam")) old.remove();
-      const outline = this.store.outlines.get(id);
-      if (!outline?.seams.length || !row.laid) continue;
-      const below = this.rows.get(this.ids[this.ids.indexOf(id) + 1] ?? "");
-      for (const { takeover } of this.events) {
-        const seam = this.takeovers.seamOf(outline, takeover);
-        if (!seam) continue;
-        const x = seamX(row.laid, seam.seq);
-        row.svg.append(s("line", { class: "m-seam", x1: `${x}%`, y1: 0, x2: `${x}%`, y2: this.narrow.matches ? SEAM_NARROW_PX : ROW_PX }));
-        const next = below?.laid && this.takeovers.seamOf(below.laid.outline, takeover);
-        if (!next || !below?.laid || this.narrow.matches) continue;
-        row.svg.append(s("line", { class: "m-seam m-seam-x", x1: `${x}%`, y1: ROW_PX, x2: `${seamX(below.laid, next.seq)}%`, y2: ROW_PX }));
-      }
+      const below = this.narrow.matches ? undefined : this.rows.get(this.ids[this.ids.indexOf(id) + 1] ?? "");
+      drawStitches(row, below, this.events, this.takeovers, height);
     }
   }
 
@@ -221,9 +223,13 @@ export class List {
   }
 
   /** @param {number} at */
-  #topOf(at) { return at * this.rowPx + this.eventPx * this.events.filter((event) => event.at <= at).length; }
+  #topOf(at) {
+    return at * this.rowPx + this.eventPx * this.events.filter((event) => event.at <= at).length;
+  }
 
-  #height() { return this.ids.length * this.rowPx + this.events.length * this.eventPx; }
+  #height() {
+    return this.ids.length * this.rowPx + this.events.length * this.eventPx;
+  }
 
   /** @param {number} y */
   #indexAt(y) {
@@ -232,12 +238,18 @@ export class List {
     return Math.min(Math.max(0, at), Math.max(0, this.ids.length - 1));
   }
 
-  #firstInView() { return this.#indexAt(this.#scrolled() + 1); }
+  #firstInView() {
+    return this.#indexAt(this.#scrolled() + 1);
+  }
 
   /** On a narrow page the page scrolls, not the list. */
-  #scrolled() { return this.narrow.matches ? Math.max(0, -this.inner.getBoundingClientRect().top) : this.element.scrollTop; }
+  #scrolled() {
+    return this.narrow.matches ? Math.max(0, -this.inner.getBoundingClientRect().top) : this.element.scrollTop;
+  }
 
-  #viewHeight() { return this.narrow.matches ? innerHeight : this.element.clientHeight; }
+  #viewHeight() {
+    return this.narrow.matches ? innerHeight : this.element.clientHeight;
+  }
 
   /** @param {number} y */
   #scrollTo(y) {
@@ -255,7 +267,8 @@ export class List {
   #reveal(at) {
     const top = this.#topOf(at);
     const view = this.#viewHeight();
-    if (this.narrow.matches) return scrollTo({ top: scrollY + this.inner.getBoundingClientRect().top + top - view / 2 });
+    if (this.narrow.matches)
+      return scrollTo({ top: scrollY + this.inner.getBoundingClientRect().top + top - view / 2 });
     if (top < this.element.scrollTop) this.element.scrollTop = top;
     else if (top + this.rowPx > this.element.scrollTop + view) this.element.scrollTop = top + this.rowPx - view;
   }

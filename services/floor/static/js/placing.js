@@ -15,13 +15,43 @@ export class Placing {
   /** @param {(text: string, near?: HTMLElement) => void} complain */
   constructor(complain) {
     this.complain = complain;
-    this.main = h("button", { type: "button", class: "btn is-main", onclick: () => this.place("none") }, "Place an order ", h("kbd", { "aria-hidden": "true" }, "o"));
-    this.menu = h("div", { class: "menu", id: "troubles", hidden: true, role: "group", "aria-label": "Orders with a trouble" }, TROUBLES.map(({ trouble, label, tells }) =>
-      h("button", { type: "button", onclick: () => { this.#toggle(false); this.place(trouble); } }, h("b", {}, label), h("small", {}, tells))));
-    this.opener = h("button", {
-      type: "button", class: "btn is-main is-opener", "aria-label": "Place one with a trouble", "aria-expanded": "false", "aria-controls": "troubles",
-      onclick: () => this.#toggle(this.menu.hidden),
-    }, h("span", { class: "only-narrow" }, "With a trouble "), "▾");
+    this.main = h(
+      "button",
+      { type: "button", class: "btn is-main", onclick: () => this.place("none") },
+      "Place an order ",
+      h("kbd", { "aria-hidden": "true" }, "o"),
+    );
+    this.menu = h(
+      "div",
+      { class: "menu", id: "troubles", hidden: true, role: "group", "aria-label": "Orders with a trouble" },
+      TROUBLES.map(({ trouble, label, tells }) =>
+        h(
+          "button",
+          {
+            type: "button",
+            onclick: () => {
+              this.#toggle(false);
+              this.place(trouble);
+            },
+          },
+          h("b", {}, label),
+          h("small", {}, tells),
+        ),
+      ),
+    );
+    this.opener = h(
+      "button",
+      {
+        type: "button",
+        class: "btn is-main is-opener",
+        "aria-label": "Place one with a trouble",
+        "aria-expanded": "false",
+        "aria-controls": "troubles",
+        onclick: () => this.#toggle(this.menu.hidden),
+      },
+      h("span", { class: "only-narrow" }, "With a trouble "),
+      "▾",
+    );
     this.element = h("div", { class: "placing" }, this.main, this.opener, this.menu);
     this.element.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || this.menu.hidden) return;

@@ -18,10 +18,24 @@ const FOLLOW_RATE = 2; // what is new while one looks is told faster than a tale
 export class Player {
   constructor() {
     this.word = h("span", {}, "Play");
-    this.button = h("button", { type: "button", class: "btn always", onclick: () => this.press() }, icon("i-running", ""), this.word);
-    this.range = /** @type {HTMLInputElement} */ (h("input", { id: "seek", type: "range", min: "0", max: "1000", value: "1000", oninput: () => this.#seek() }));
+    this.button = h(
+      "button",
+      { type: "button", class: "btn always", onclick: () => this.press() },
+      icon("i-running", ""),
+      this.word,
+    );
+    this.range = /** @type {HTMLInputElement} */ (
+      h("input", { id: "seek", type: "range", min: "0", max: "1000", value: "1000", oninput: () => this.#seek() })
+    );
     this.output = h("output", { for: "seek" });
-    this.element = h("div", { class: "player" }, this.button, h("label", { class: "vh", for: "seek" }, "Moment of the story"), this.range, this.output);
+    this.element = h(
+      "div",
+      { class: "player" },
+      this.button,
+      h("label", { class: "vh", for: "seek" }, "Moment of the story"),
+      this.range,
+      this.output,
+    );
     this.now = h("p", { class: "now", "aria-live": "polite" });
     this.list = h("ol", { class: "vh", "aria-label": "The story" });
     this.calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -73,7 +87,10 @@ export class Player {
     for (const part of this.parts) this.#drawPart(part);
     const { moments, end } = this.tale;
     if (!moments.length) return;
-    const at = Math.max(0, moments.findLastIndex(({ t }) => t <= this.t));
+    const at = Math.max(
+      0,
+      moments.findLastIndex(({ t }) => t <= this.t),
+    );
     if (at !== this.line) {
       this.line = at;
       this.now.textContent = moments[at].text;
@@ -93,7 +110,8 @@ export class Player {
   /** @param {Part} part */
   #drawPart({ el, grow, isBack, show, hide, closed, says }) {
     if (grow) this.#grow(/** @type {HTMLElement} */ (el), grow, isBack ?? false);
-    if (show !== undefined || hide !== undefined) el.classList.toggle("is-off", this.t < (show ?? -1) || this.t >= (hide ?? Infinity));
+    if (show !== undefined || hide !== undefined)
+      el.classList.toggle("is-off", this.t < (show ?? -1) || this.t >= (hide ?? Infinity));
     if (closed !== undefined) el.classList.toggle("is-closed", this.t >= closed);
     if (says) {
       const text = says.findLast(([at]) => this.t >= at)?.[1] ?? "";
@@ -148,6 +166,7 @@ export class Player {
   #label() {
     const isOver = this.t >= this.tale.end;
     if (this.calm.matches) this.word.textContent = isOver ? "Again" : "Next";
-    else this.word.textContent = this.isPlaying && this.rate === 1 ? "Pause" : isOver || this.isPlaying ? "Play" : "Go on";
+    else
+      this.word.textContent = this.isPlaying && this.rate === 1 ? "Pause" : isOver || this.isPlaying ? "Play" : "Go on";
   }
 }

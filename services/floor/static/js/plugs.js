@@ -25,17 +25,27 @@ export class Plugs {
     /** @type {Map<string, HTMLElement>} */
     this.rows = new Map();
     this.list = h("div", { class: "plug-list" });
+    this.legend = h("p", { class: "legend" });
     this.gate = this.#makeGate();
-    this.element = h("section", { class: "panel", "aria-labelledby": "h-plugs", id: "plugs" },
-      h("header", {}, h("h2", { id: "h-plugs", tabindex: "-1" }, "Pull the plugs"), h("span", { class: "faint" }, "real processes, real SIGKILL")),
-      h("div", { class: "plugs" }, this.list, this.gate));
+    this.element = h(
+      "section",
+      { class: "panel", "aria-labelledby": "h-plugs", id: "plugs" },
+      h(
+        "header",
+        {},
+        h("h2", { id: "h-plugs", tabindex: "-1" }, "Pull the plugs"),
+        h("span", { class: "faint" }, "real processes, real SIGKILL"),
+      ),
+      h("div", { class: "plugs" }, this.list, this.gate),
+    );
     this.draw();
     this.drawGateway();
   }
 
   draw() {
     const { plugs } = this.store;
-    if (!plugs.length) return this.list.replaceChildren(h("p", { class: "dim" }, "Waiting to hear which processes there are."));
+    if (!plugs.length)
+      return this.list.replaceChildren(h("p", { class: "dim" }, "Waiting to hear which processes there are."));
     const isComplete = plugs.length === this.rows.size && plugs.every(({ name }) => this.rows.has(name));
     if (!isComplete) {
       this.rows.clear();
@@ -50,7 +60,11 @@ export class Plugs {
     for (const input of this.gate.querySelectorAll("input")) input.checked = input.value === gateway;
     const mode = MODES.find((one) => one.mode === gateway);
     const lamp = gateway === "well" ? "lamp-up" : gateway === "down" ? "lamp-down" : "lamp-slow";
-    this.legend.replaceChildren(icon(lamp, "lamp"), h("span", {}, "Gateway "), h("span", { class: "dim" }, mode?.tells ?? "not to be reached"));
+    this.legend.replaceChildren(
+      icon(lamp, "lamp"),
+      h("span", {}, "Gateway "),
+      h("span", { class: "dim" }, mode?.tells ?? "not to be reached"),
+    );
   }
 
   focus() {
@@ -68,16 +82,33 @@ export class Plugs {
     row.classList.toggle("is-out", plug.state === "down");
     const action = plug.state === "down" ? "start" : plug.kind === "kafka" ? "stop" : "kill";
     const word = action === "start" ? "Start" : action === "stop" ? "Stop" : "Kill";
-    const button = h("button", {
-      type: "button", class: "btn is-small", "aria-label": `${word} ${plug.label}`, disabled: plug.state === "starting" || !this.store.mayOperate,
-      title: this.store.mayOperate ? false : "needs operate",
-      onclick: () => this.#pull(plug, action, button),
-    }, word);
+    const button = h(
+      "button",
+      {
+        type: "button",
+        class: "btn is-small",
+        "aria-label": `${word} ${plug.label}`,
+        disabled: plug.state === "starting" || !this.store.mayOperate,
+        title: this.store.mayOperate ? false : "needs operate",
+        onclick: () => this.#pull(plug, action, button),
+      },
+      word,
+    );
     const isPlain = plug.state === "up" && /^(process \d+)?$/.test(plug.note); // Nothing that a person would act on.
     row.classList.toggle("is-plain", isPlain);
-    const note = plug.note || (plug.state === "down" ? `down since ${since(now() - Date.parse(plug.since))}` : STATES[plug.state]);
-    row.replaceChildren(icon(LAMPS[plug.state], "lamp"), h("div", { class: "who-line" }, plug.label, isPlain ? h("small", { class: "vh" }, note) : h("small", { title: note }, note)),
-      icon(plug.state === "down" ? "plug-out" : "plug-in", "cord"), button);
+    const note =
+      plug.note || (plug.state === "down" ? `down since ${since(now() - Date.parse(plug.since))}` : STATES[plug.state]);
+    row.replaceChildren(
+      icon(LAMPS[plug.state], "lamp"),
+      h(
+        "div",
+        { class: "who-line" },
+        plug.label,
+        isPlain ? h("small", { class: "vh" }, note) : h("small", { title: note }, note),
+      ),
+      icon(plug.state === "down" ? "plug-out" : "plug-in", "cord"),
+      button,
+    );
     if (hadFocus) button.focus();
   }
 
@@ -91,11 +122,25 @@ export class Plugs {
   }
 
   #makeGate() {
-    this.legend = h("p", { class: "legend" });
-    const choices = MODES.map(({ mode, label }) => h("label", {}, h("input", {
-      type: "radio", name: "gateway", value: mode, onchange: () => this.#setGateway(mode),
-    }), h("span", {}, label)));
-    return h("div", { class: "gate", role: "radiogroup", "aria-label": "Gateway" }, this.legend, h("div", { class: "seg" }, choices));
+    const choices = MODES.map(({ mode, label }) =>
+      h(
+        "label",
+        {},
+        h("input", {
+          type: "radio",
+          name: "gateway",
+          value: mode,
+          onchange: () => this.#setGateway(mode),
+        }),
+        h("span", {}, label),
+      ),
+    );
+    return h(
+      "div",
+      { class: "gate", role: "radiogroup", "aria-label": "Gateway" },
+      this.legend,
+      h("div", { class: "seg" }, choices),
+    );
   }
 
   /** @param {string} mode */

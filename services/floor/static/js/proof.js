@@ -19,14 +19,24 @@ export class Proof {
   draw() {
     const { totals } = this.store;
     if (!totals) {
-      this.element.replaceChildren(h("div", {}, h("h1", {}, "The books are being read"), h("p", { class: "proof-sub" }, "They come from the services’ own tables and the gateway’s own book.")));
+      this.element.replaceChildren(
+        h(
+          "div",
+          {},
+          h("h1", {}, "The books are being read"),
+          h("p", { class: "proof-sub" }, "They come from the services’ own tables and the gateway’s own book."),
+        ),
+      );
       return;
     }
     const adrift = cents(totals.adrift);
     const sign = adrift < 0n ? "−" : "";
     const headline = h("h1", {}, h("b", {}, `${sign}${CURRENCY} ${amount(adrift < 0n ? -adrift : adrift)}`), " adrift");
     this.element.classList.toggle("is-adrift", adrift !== 0n);
-    this.element.replaceChildren(h("div", {}, headline, h("p", { class: "proof-sub" }, adrift ? this.#whence(totals) : SOUND)), sum(totals));
+    this.element.replaceChildren(
+      h("div", {}, headline, h("p", { class: "proof-sub" }, adrift ? this.#whence(totals) : SOUND)),
+      sum(totals),
+    );
   }
 
   /** Never hidden: since when, and which orders it comes from. @param {import("./shapes.js").Totals} totals */
@@ -34,7 +44,14 @@ export class Proof {
     const named = totals.adrift_orders.slice(0, NAMED_MAX);
     const links = named.flatMap((id, at) => [at ? ", " : "", h("a", { href: `#/saga/${encodeURIComponent(id)}` }, id)]);
     const more = totals.adrift_orders.length - named.length;
-    return h("span", {}, `Since ${clock(this.store.adriftSince)} the books do not add up`, links.length ? ": " : ".", links, more > 0 ? ` and ${grouped(more)} more` : "");
+    return h(
+      "span",
+      {},
+      `Since ${clock(this.store.adriftSince)} the books do not add up`,
+      links.length ? ": " : ".",
+      links,
+      more > 0 ? ` and ${grouped(more)} more` : "",
+    );
   }
 }
 
@@ -45,10 +62,13 @@ function sum(totals) {
   const part = (/** @type {string} */ name, /** @type {string} */ figure, /** @type {string} */ box, className = "") =>
     h("div", { class: box }, h("dt", {}, name), h("dd", { class: className || false }, figure));
   const open = `open in ${grouped(totals.open_count)} ${totals.open_count === 1 ? "saga" : "sagas"}`;
-  return h("dl", { class: "sum" },
+  return h(
+    "dl",
+    { class: "sum" },
     part("taken", shown(totals.taken), "first"),
     part("given back", shown(totals.back), "minus", "amt-undo"),
     part("orders delivered", shown(totals.delivered), "minus"),
     part(open, shown(totals.open), "minus", "amt-open"),
-    part("adrift", shown(totals.adrift), "equals"));
+    part("adrift", shown(totals.adrift), "equals"),
+  );
 }

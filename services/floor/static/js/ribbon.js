@@ -64,11 +64,14 @@ function frontMarks(laid, width) {
   let front = 0;
   for (const cell of laid.cells) {
     const isCause = cell === laid.cause;
-    const found = isWait(cell.op) ? waitMarks(cell, width, isCause) : bandMarks(cell, width, isCause ? foldOf(cell) * width : null);
+    const found = isWait(cell.op)
+      ? waitMarks(cell, width, isCause)
+      : bandMarks(cell, width, isCause ? foldOf(cell) * width : null);
     marks.push(...found.marks);
     front = Math.max(front, found.front);
   }
-  if (!laid.cause && !laid.ended && front < 99) marks.unshift({ mark: "rail", key: "rail", x: front + 1, w: 98.5 - front });
+  if (!laid.cause && !laid.ended && front < 99)
+    marks.unshift({ mark: "rail", key: "rail", x: front + 1, w: 98.5 - front });
   return marks;
 }
 
@@ -79,7 +82,13 @@ function waitMarks(cell, width, isCause) {
   if (isCause) return { marks: [{ mark: "wait", key, x, w: WAIT_TO * width }], front: x + WAIT_TO * width };
   if (cell.shape === "waiting") {
     const w = 0.42 * width;
-    return { marks: [{ mark: "wait", key, x, w }, { mark: "dot", key: `dot ${cell.path}`, x: x + w }], front: x + w };
+    return {
+      marks: [
+        { mark: "wait", key, x, w },
+        { mark: "dot", key: `dot ${cell.path}`, x: x + w },
+      ],
+      front: x + w,
+    };
   }
   return { marks: [{ mark: "wait", key, x, w: width - GAP }], front: x + width };
 }
@@ -95,28 +104,42 @@ function bandMarks(cell, width, foldX) {
   let marks = [];
   let front = x + width;
   switch (cell.shape) {
-    case "done": marks = [{ mark: "done", ...at, w: whole }]; break;
-    case "gone": marks = [{ mark: "gone", ...at, w: whole }]; break;
-    case "unknown": marks = [{ mark: "unknown", ...at, w: whole }]; break;
+    case "done":
+      marks = [{ mark: "done", ...at, w: whole }];
+      break;
+    case "gone":
+      marks = [{ mark: "gone", ...at, w: whole }];
+      break;
+    case "unknown":
+      marks = [{ mark: "unknown", ...at, w: whole }];
+      break;
     case "growing":
       marks = [{ mark: "growing", ...at, w: OPEN * width }];
       front = x + OPEN * width;
       break;
     case "asking":
       front = x + ASKING * width;
-      marks = [{ mark: "unknown", ...at, w: front - x }, { mark: "ask", key: `ask ${cell.path}`, x: front, y: y - FRONT_Y }];
+      marks = [
+        { mark: "unknown", ...at, w: front - x },
+        { mark: "ask", key: `ask ${cell.path}`, x: front, y: y - FRONT_Y },
+      ];
       front += 4;
       break;
     case "torn":
-      marks = [{ mark: "torn", key: `torn ${cell.path}`, x, dx: 4, y: y - 27 }, { mark: "stuck", key: `stuck ${cell.path}`, x, dx: 9, y: 5.5 }];
+      marks = [
+        { mark: "torn", key: `torn ${cell.path}`, x, dx: 4, y: y - 27 },
+        { mark: "stuck", key: `stuck ${cell.path}`, x, dx: 9, y: 5.5 },
+      ];
       front = x + 0.3 * width;
       break;
-    default: front = x;
+    default:
+      front = x;
   }
   if (cell.op.was_unknown && (cell.shape === "done" || cell.shape === "gone")) {
     marks.push({ mark: "was", key: `was ${cell.path}`, x, w: 0.42 * width, y: y + h - 4, h: 4 });
   }
-  if (cell.shape === "done" || cell.shape === "gone" || cell.shape === "unknown") marks.push(...notches(cell, x, whole, y));
+  if (cell.shape === "done" || cell.shape === "gone" || cell.shape === "unknown")
+    marks.push(...notches(cell, x, whole, y));
   return { marks, front };
 }
 
@@ -124,9 +147,13 @@ function bandMarks(cell, width, foldX) {
 function notches(cell, x, w, y) {
   const again = cell.op.attempts - 1;
   if (again < 1) return [];
-  if (again > NOTCHES_MAX) return [{ mark: "notch", key: `notch ${cell.path}`, x: x + w / 2, y: y - FRONT_Y, n: again }];
+  if (again > NOTCHES_MAX)
+    return [{ mark: "notch", key: `notch ${cell.path}`, x: x + w / 2, y: y - FRONT_Y, n: again }];
   return Array.from({ length: again }, (_, i) => ({
-    mark: "notch", key: `notch ${i} ${cell.path}`, x: x + ((i + 1) * w) / (again + 1), y: y - FRONT_Y,
+    mark: "notch",
+    key: `notch ${i} ${cell.path}`,
+    x: x + ((i + 1) * w) / (again + 1),
+    y: y - FRONT_Y,
   }));
 }
 
@@ -146,6 +173,7 @@ function backMarks(laid, cause, width) {
     const undone = cells.filter(({ op }) => op.undo !== null);
     if (!undone.length) {
       const waits = cells.some((cell) => cell.shape === "done" || cell.shape === "unknown") && !laid.ended && !isAlone;
+      /** @type {boolean} */
       const through = reached && !waits;
       marks.push({ mark: through ? "through" : "todo", key: `back ${column}`, x, w });
       if (!through && waits) marks.push({ mark: "tie", key: `tie ${column}`, x: x + width / 2, todo: true });
@@ -174,8 +202,13 @@ function undoMarks(cell, x, w, width) {
   const tie = { mark: "tie", key: `tie ${cell.path}`, x: x + width / 2 };
   const turn = x + w * TORN_AT;
   switch (cell.op.undo?.state) {
-    case "undone": return [{ mark: "undo", key: `undo ${cell.path}`, x, w, ...at }, tie];
-    case "left": return [{ mark: "todo", key: `left ${cell.path}`, x, w, ...at }, { ...tie, todo: true }];
+    case "undone":
+      return [{ mark: "undo", key: `undo ${cell.path}`, x, w, ...at }, tie];
+    case "left":
+      return [
+        { mark: "todo", key: `left ${cell.path}`, x, w, ...at },
+        { ...tie, todo: true },
+      ];
     case "failed":
       return [
         { mark: "todo", key: `todo ${cell.path}`, x, w: turn - x, ...at },

@@ -26,15 +26,30 @@ export class Row {
     this.drawnKeys = new Set();
     /** @type {Laid | null} */
     this.laid = null;
+    this.signature = "";
+    this.bookSignature = "";
+    /** @type {HTMLElement | undefined} */
+    this.small = undefined;
     this.name = h("a", { href: `#/saga/${encodeURIComponent(id)}` }, id);
     this.detail = h("small");
     this.svg = s("svg", { role: "img" });
     this.lane = h("div", { role: "cell", class: "lane" }, this.svg);
     this.state = h("div", { role: "cell", class: "state" });
-    this.books = [h("div", { role: "cell", class: "book first" }), h("div", { role: "cell", class: "book" }), h("div", { role: "cell", class: "book" })];
+    this.books = [
+      h("div", { role: "cell", class: "book first" }),
+      h("div", { role: "cell", class: "book" }),
+      h("div", { role: "cell", class: "book" }),
+    ];
     this.net = h("div", { role: "cell", class: "net" });
-    this.element = h("div", { role: "row", class: "row", "data-id": id },
-      h("div", { role: "rowheader", class: "who" }, this.name, this.detail), this.lane, this.state, ...this.books, this.net);
+    this.element = h(
+      "div",
+      { role: "row", class: "row", "data-id": id },
+      h("div", { role: "rowheader", class: "who" }, this.name, this.detail),
+      this.lane,
+      this.state,
+      ...this.books,
+      this.net,
+    );
   }
 
   /** @param {boolean} isMoving whether what is new may move in */
@@ -46,7 +61,12 @@ export class Row {
     const standing = standingOf(laid, book);
     const stuckFor = this.store.sinceStuck.get(laid.stuckId);
     if (laid.status === "stuck" && stuckFor) standing.title = `Stuck, ${since(now() - Date.parse(stuckFor))}`;
-    say(this.detail, book?.customer ? [book.customer, book.dishes > 0 && dishes(book.dishes)].filter(Boolean).join(", ") : outline.type);
+    say(
+      this.detail,
+      book?.customer
+        ? [book.customer, book.dishes > 0 && dishes(book.dishes)].filter(Boolean).join(", ")
+        : outline.type,
+    );
     this.element.classList.toggle("needs", laid.status === "stuck" || laid.status === "blocked");
     this.#drawRibbon(laid, isMoving);
     this.svg.setAttribute("aria-label", sentenceOf(laid, standing));
@@ -66,7 +86,14 @@ export class Row {
     const marks = ribbon(laid);
     const keys = new Set(marks.map(({ mark, key }) => `${mark} ${key}`));
     const isFirst = this.drawnKeys.size === 0;
-    const fresh = isMoving && !isFirst ? new Set(marks.filter(({ mark, key }) => !this.drawnKeys.has(`${mark} ${key}`) && isNews(mark, key, this.drawnKeys)).map(({ key }) => key)) : null;
+    const fresh =
+      isMoving && !isFirst
+        ? new Set(
+            marks
+              .filter(({ mark, key }) => !this.drawnKeys.has(`${mark} ${key}`) && isNews(mark, key, this.drawnKeys))
+              .map(({ key }) => key),
+          )
+        : null;
     this.svg.replaceChildren(...drawMarks(marks, fresh));
     this.lane.classList.toggle("is-flat", isFlat(laid));
     this.drawnKeys = keys;
@@ -80,17 +107,31 @@ export class Row {
     this.signature = signature;
     this.state.className = `state ${standing.tone}${answers.length ? " has-answers" : ""}`;
     this.small = h("small", {}, standing.detail);
-    const buttons = answers.length > 0 && h("span", { class: "btns" }, answers.map((answer) => this.#answerButton(answer)));
+    const buttons =
+      answers.length > 0 &&
+      h(
+        "span",
+        { class: "btns" },
+        answers.map((answer) => this.#answerButton(answer)),
+      );
     this.state.replaceChildren(icon(standing.icon), h("div", {}, h("b", {}, standing.title), this.small, buttons));
   }
 
   /** @param {"pay" | "refuse"} answer */
   #answerButton(answer) {
     const word = answer === "pay" ? "Pay" : "Refuse";
-    return h("button", {
-      type: "button", class: "btn is-small", "aria-label": `${word} ${this.id}`, "data-answer": answer,
-      onclick: (/** @type {MouseEvent} */ event) => this.onAnswer(this.id, answer, /** @type {HTMLElement} */ (event.currentTarget)),
-    }, word);
+    return h(
+      "button",
+      {
+        type: "button",
+        class: "btn is-small",
+        "aria-label": `${word} ${this.id}`,
+        "data-answer": answer,
+        onclick: (/** @type {MouseEvent} */ event) =>
+          this.onAnswer(this.id, answer, /** @type {HTMLElement} */ (event.currentTarget)),
+      },
+      word,
+    );
   }
 
   /** @param {Laid} laid @param {Book | undefined} book */

@@ -3,7 +3,7 @@
  */
 
 import { h, icon, say } from "./dom.js";
-import { get, post, Refused, sagaPath } from "./api.js";
+import { post, Refused } from "./api.js";
 import { lay } from "./laying.js";
 import { tell } from "./telling.js";
 import { hero } from "./hero.js";
@@ -12,15 +12,13 @@ import { Player } from "./player.js";
 import { Trace } from "./trace.js";
 import { Journal } from "./journal.js";
 import { headline } from "./sentences.js";
+import { newer, readSaga } from "./reading.js";
 import { answersOf, standingOf, workerName } from "./words.js";
 import { reasonOf } from "./labels.js";
 import { now, took } from "./clock.js";
 
 /** @typedef {import("./store.js").Store} Store */
 /** @typedef {import("./telling.js").Traced} Traced */
-
-const TURNS_PAGE = 500;
-const TURNS_MAX = 5_000;
 
 export class SagaView {
   /** @param {Store} store @param {import("./kills.js").Kills} kills @param {(text: string, near?: HTMLElement) => void} complain */
@@ -30,24 +28,20 @@ export class SagaView {
     this.complain = complain;
     this.id = "";
     this.generation = 0;
-    this.#clear();
-  }
-
-  #clear() {
     /** @type {Traced[]} */
     this.attempts = [];
     /** @type {import("./journal.js").Turn[]} */
     this.turns = [];
-    this.isLoading = false;
-    this.isStale = false;
-    this.isDrawn = false;
+    this.isLoading = this.isStale = this.isDrawn = false;
   }
 
   /** @param {string} id @returns {Node[]} */
   open(id) {
     this.id = id;
     this.generation += 1;
-    this.#clear();
+    this.attempts = [];
+    this.turns = [];
+    this.isLoading = this.isStale = this.isDrawn = false;
     this.player = new Player();
     this.trace = new Trace();
     this.journal = new Journal();
@@ -57,10 +51,43 @@ export class SagaView {
     this.actions = h("div", { class: "actions" });
     this.hero = h("div", { class: "hero-body" }, h("p", { class: "loading" }, "Reading its journal"));
     this.books = h("section", { class: "panel books", "aria-label": "Books of this order" });
-    this.page = h("div", { class: "page" },
-      h("header", { class: "head-saga" }, h("div", {}, h("p", { class: "crumb" }, h("a", { href: "#/" }, "Shop floor"), h("span", { "aria-hidden": "true" }, "/"), h("b", { class: "mono" }, id), this.tag), this.title), h("div", { class: "head-end" }, this.actions, this.facts)),
-      h("div", { class: "hero-grid" }, h("section", { class: "panel hero", "aria-labelledby": "h-what" }, this.player.element, h("h2", { class: "vh", id: "h-what" }, "What happened"), this.player.now, this.player.list, this.hero), this.books),
-      h("div", { class: "two is-trace" }, this.trace.element, this.journal.element));
+    this.page = h(
+      "div",
+      { class: "page" },
+      h(
+        "header",
+        { class: "head-saga" },
+        h(
+          "div",
+          {},
+          h(
+            "p",
+            { class: "crumb" },
+            h("a", { href: "#/" }, "Shop floor"),
+            h("span", { "aria-hidden": "true" }, "/"),
+            h("b", { class: "mono" }, id),
+            this.tag,
+          ),
+          this.title,
+        ),
+        h("div", { class: "head-end" }, this.actions, this.facts),
+      ),
+      h(
+        "div",
+        { class: "hero-grid" },
+        h(
+          "section",
+          { class: "panel hero", "aria-labelledby": "h-what" },
+          this.player.element,
+          h("h2", { class: "vh", id: "h-what" }, "What happened"),
+          this.player.now,
+          this.player.list,
+          this.hero,
+        ),
+        this.books,
+      ),
+      h("div", { class: "two is-trace" }, this.trace.element, this.journal.element),
+    );
     this.#load();
     return [this.page];
   }
@@ -75,7 +102,8 @@ export class SagaView {
   update(changes) {
     const outline = this.store.outlines.get(this.id);
     if (!outline || !this.isDrawn) return;
-    const isOurs = changes.sagas.has(this.id) || outline.ops.some((op) => op.child_id && changes.sagas.has(op.child_id));
+    const isOurs =
+      changes.sagas.has(this.id) || outline.ops.some((op) => op.child_id && changes.sagas.has(op.child_id));
     if (isOurs) this.#load();
     else if (changes.books.has(this.id) || changes.parts.has("plugs")) this.#draw();
   }
@@ -94,7 +122,10 @@ export class SagaView {
     try {
       await post(`/floor/orders/${encodeURIComponent(this.id)}/answer`, { answer });
     } catch (error) {
-      this.complain(`Not sent: ${/** @type {Error} */ (error).message}. The saga is as it was.`, button ?? this.actions);
+      this.complain(
+        `Not sent: ${/** @type {Error} */ (error).message}. The saga is as it was.`,
+        button ?? this.actions,
+      );
     }
   }
 
@@ -122,41 +153,11 @@ export class SagaView {
 
   /** @param {string} id */
   async #read(id) {
-    const [outline, traced, turns] = await Promise.all([get(`${sagaPath(id)}/outline`), get(`${sagaPath(id)}/trace`), this.#newTurns(id)]);
-    const known = this.store.outlines.get(id);
-    this.store.putOutline(outline);
-    this.latest = known && known.turns > outline.turns ? known : outline;
-    const children = this.latest.ops.filter((/** @type {import("./shapes.js").Op} */ op) => op.child_id).map((/** @type {import("./shapes.js").Op} */ op) => op.child_id);
-    const inner = await Promise.all(children.map((/** @type {string} */ child) => this.#readChild(child)));
+    const read = await readSaga(this.store, id, (this.turns.at(-1)?.pos ?? -1) + 1);
     if (id !== this.id) return;
-    this.attempts = [...ofSaga(id, traced.attempts), ...inner.flat()].sort((one, other) => one.from.localeCompare(other.from));
-    this.turns = [...this.turns, ...turns.filter(({ pos }) => !this.turns.some((one) => one.pos === pos))];
-  }
-
-  /** @param {string} id */
-  async #readChild(id) {
-    try {
-      const [outline, traced] = await Promise.all([get(`${sagaPath(id)}/outline`), get(`${sagaPath(id)}/trace`)]);
-      this.store.putOutline(outline);
-      return ofSaga(id, traced.attempts);
-    } catch (error) {
-      if (error instanceof Refused && error.status === 404) return []; // It was decided on, and has not begun.
-      throw error;
-    }
-  }
-
-  /** @param {string} id @returns {Promise<import("./journal.js").Turn[]>} */
-  async #newTurns(id) {
-    /** @type {import("./journal.js").Turn[]} */
-    const turns = [];
-    let from = (this.turns.at(-1)?.pos ?? -1) + 1;
-    while (turns.length < TURNS_MAX) {
-      const page = await get(`${sagaPath(id)}/journal?from_pos=${from}&limit=${TURNS_PAGE}`);
-      turns.push(...page.turns);
-      if (page.next_pos === null) break;
-      from = page.next_pos;
-    }
-    return turns;
+    this.latest = read.outline;
+    this.attempts = read.attempts;
+    this.turns = [...this.turns, ...read.turns];
   }
 
   #draw() {
@@ -192,13 +193,20 @@ export class SagaView {
       this.tag.className = `tag ${standing.tone}`;
       this.tag.replaceChildren(icon(standing.icon), standing.title);
     }
-    const fact = (/** @type {string} */ name, /** @type {string | Node} */ value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
+    const fact = (/** @type {string} */ name, /** @type {string | Node} */ value) =>
+      h("div", {}, h("dt", {}, name), h("dd", {}, value));
     const end = outline.ended_at ? Date.parse(outline.ended_at) : now();
     this.took = h("span", {}, took(end - Date.parse(outline.started_at)));
     const why = outline.error ? `${outline.status}: ${reasonOf(outline.error)}` : outline.status;
-    this.facts?.replaceChildren(fact("saga", `${outline.type}, v${outline.version}`), fact(outline.ended_at ? "took" : "runs for", this.took),
-      ...(outline.ended_at ? [fact("ended as", why)] : []), fact("takeovers", String(outline.seams.length)),
-      ...(outline.parent_id ? [fact("belongs to", h("a", { href: `#/saga/${encodeURIComponent(outline.parent_id)}` }, outline.parent_id))] : []));
+    this.facts?.replaceChildren(
+      fact("saga", `${outline.type}, v${outline.version}`),
+      fact(outline.ended_at ? "took" : "runs for", this.took),
+      ...(outline.ended_at ? [fact("ended as", why)] : []),
+      fact("takeovers", String(outline.seams.length)),
+      ...(outline.parent_id
+        ? [fact("belongs to", h("a", { href: `#/saga/${encodeURIComponent(outline.parent_id)}` }, outline.parent_id))]
+        : []),
+    );
     this.#drawActions(laid);
   }
 
@@ -210,8 +218,25 @@ export class SagaView {
     if (this.actions?.dataset.says === signature || !this.actions) return;
     this.actions.dataset.says = signature;
     this.actions.replaceChildren(
-      ...answers.map((answer) => h("button", { type: "button", class: "btn", "data-answer": answer, onclick: (/** @type {MouseEvent} */ event) => this.answer(answer, /** @type {HTMLElement} */ (event.currentTarget)) }, answer === "pay" ? "Pay" : "Refuse", " ", h("kbd", { "aria-hidden": "true" }, answer === "pay" ? "p" : "r"))),
-      ...(needs ? [h("a", { class: "btn is-warn", href: `#/desk/${encodeURIComponent(laid.stuckId)}` }, "Decide at the desk")] : []));
+      ...answers.map((answer) =>
+        h(
+          "button",
+          {
+            type: "button",
+            class: "btn",
+            "data-answer": answer,
+            onclick: (/** @type {MouseEvent} */ event) =>
+              this.answer(answer, /** @type {HTMLElement} */ (event.currentTarget)),
+          },
+          answer === "pay" ? "Pay" : "Refuse",
+          " ",
+          h("kbd", { "aria-hidden": "true" }, answer === "pay" ? "p" : "r"),
+        ),
+      ),
+      ...(needs
+        ? [h("a", { class: "btn is-warn", href: `#/desk/${encodeURIComponent(laid.stuckId)}` }, "Decide at the desk")]
+        : []),
+    );
   }
 
   /** @param {Refused} error */
@@ -219,9 +244,29 @@ export class SagaView {
     if (this.isDrawn) return this.complain(`This page may be behind: ${error.message}.`);
     const isGone = error instanceof Refused && error.status === 404;
     if (!(error instanceof Refused)) throw error;
-    this.page?.replaceChildren(h("section", { class: "missing" }, h("h1", {}, isGone ? "There is no such saga" : "It could not be read"),
-      h("p", {}, h("b", { class: "mono" }, this.id), isGone ? " is not in this installation. Sagas that ended long ago are put away by retention." : ` could not be read: ${error.message}.`),
-      h("p", {}, h("a", { href: "#/" }, "Look on the shop floor"), isGone ? ", or with the command " : "", isGone ? h("span", { class: "mono" }, "amends ls") : "", ".")));
+    this.page?.replaceChildren(
+      h(
+        "section",
+        { class: "missing" },
+        h("h1", {}, isGone ? "There is no such saga" : "It could not be read"),
+        h(
+          "p",
+          {},
+          h("b", { class: "mono" }, this.id),
+          isGone
+            ? " is not in this installation. Sagas that ended long ago are put away by retention."
+            : ` could not be read: ${error.message}.`,
+        ),
+        h(
+          "p",
+          {},
+          h("a", { href: "#/" }, "Look on the shop floor"),
+          isGone ? ", or with the command " : "",
+          isGone ? h("span", { class: "mono" }, "amends ls") : "",
+          ".",
+        ),
+      ),
+    );
   }
 
   /** @type {Player | undefined} */ player;
@@ -229,15 +274,4 @@ export class SagaView {
   /** @type {Journal | undefined} */ journal;
   /** @type {HTMLElement | undefined} */ took;
   /** @type {import("./shapes.js").Outline | undefined} */ latest;
-}
-
-/** @param {string} id @param {import("./shapes.js").Attempt[]} attempts @returns {Traced[]} */
-function ofSaga(id, attempts) {
-  return attempts.map((attempt) => ({ ...attempt, sagaId: id }));
-}
-
-/** @param {import("./shapes.js").Outline | undefined} one @param {import("./shapes.js").Outline | undefined} other */
-function newer(one, other) {
-  if (!one || !other || one.id !== other.id) return other ?? one;
-  return one.turns > other.turns ? one : other;
 }

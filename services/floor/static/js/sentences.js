@@ -16,12 +16,21 @@ import { lower, workerName } from "./words.js";
 const SAID = {
   PlaceOrder: { begun: (book) => `The order is written down${worth(book)}.`, undone: () => "The order is cancelled." },
   CreateOrder: { begun: (book) => `The order is written down${worth(book)}.`, undone: () => "The order is cancelled." },
-  ReserveDishes: { begun: (book) => `${count(book, "dishes")} set aside in the kitchen.`, undone: (book) => `${count(book, "dishes")} free again for others.` },
+  ReserveDishes: {
+    begun: (book) => `${count(book, "dishes")} set aside in the kitchen.`,
+    undone: (book) => `${count(book, "dishes")} free again for others.`,
+  },
   ReserveStock: { begun: () => "The goods are set aside.", undone: () => "The goods are back on the shelf." },
   RequestPayment: { begun: () => "The customer is asked to pay.", undone: (book) => moneyBack(book) },
   ChargeCard: { begun: (book) => `The card is being charged${worth(book)}.`, undone: (book) => moneyBack(book) },
-  "PaymentSettled | PaymentRefused": { begun: () => "Now it waits for the money. Nothing runs meanwhile; it is a row in a table.", ended: () => "The money is there." },
-  MarkPaid: { ended: () => "The order is paid. From here on there is no way back, only forward.", undone: () => "The order no longer counts as paid." },
+  "PaymentSettled | PaymentRefused": {
+    begun: () => "Now it waits for the money. Nothing runs meanwhile; it is a row in a table.",
+    ended: () => "The money is there.",
+  },
+  MarkPaid: {
+    ended: () => "The order is paid. From here on there is no way back, only forward.",
+    undone: () => "The order no longer counts as paid.",
+  },
   PrintLabel: { begun: () => "The label is printed." },
   BookCourier: { begun: () => "A courier is called." },
   MarkDelivered: { begun: () => "The courier has it." },
@@ -30,8 +39,14 @@ const SAID = {
 };
 
 const WHY = {
-  "payment refused": "The payment was refused", "out of stock": "A dish was sold out", "not paid in time": "Nobody paid in time", "card declined": "The card was declined",
-  "no answer in time": "No answer came in time", "no courier found": "No courier was found", cancelled: "It was cancelled", "nobody ships it there": "Nobody ships it there",
+  "payment refused": "The payment was refused",
+  "out of stock": "A dish was sold out",
+  "not paid in time": "Nobody paid in time",
+  "card declined": "The card was declined",
+  "no answer in time": "No answer came in time",
+  "no courier found": "No courier was found",
+  cancelled: "It was cancelled",
+  "nobody ships it there": "Nobody ships it there",
 };
 
 /**
@@ -43,18 +58,30 @@ export function sentences(event, laid, book) {
   const said = event.cell ? SAID[event.cell.op.name] : undefined;
   const label = event.cell ? labelOf(event.cell.key) : null;
   switch (event.kind) {
-    case "start": return started(laid, book);
-    case "begun": return said ? (said.begun?.(book) ?? "") : `${label?.does}.`;
-    case "lost": return "No answer comes. Did it happen? Nobody knows, so nobody guesses.";
-    case "found": return "It asks again, under the same key: yes, it happened, and only once.";
-    case "ended": return event.cell === laid.cause ? "" : (said?.ended?.(book) ?? "");
-    case "failed": return "";
-    case "seam": return `The process that ran this saga is gone. ${workerName(event.worker ?? "")} goes on at the same place; nothing is begun again.`;
-    case "fold": return turned(event, laid);
-    case "undoBegun": return undoing(event, book);
-    case "undoEnded": return said?.undone?.(book) ?? `Taken back: ${lower(label?.does ?? "")}.`;
-    case "undoFailed": return `That was refused${event.note ? `: ${reasonOf(event.note)}` : ""}. The way back stops here; a person must decide.`;
-    default: return last(laid, book);
+    case "start":
+      return started(laid, book);
+    case "begun":
+      return said ? (said.begun?.(book) ?? "") : `${label?.does}.`;
+    case "lost":
+      return "No answer comes. Did it happen? Nobody knows, so nobody guesses.";
+    case "found":
+      return "It asks again, under the same key: yes, it happened, and only once.";
+    case "ended":
+      return event.cell === laid.cause ? "" : (said?.ended?.(book) ?? "");
+    case "failed":
+      return "";
+    case "seam":
+      return `The process that ran this saga is gone. ${workerName(event.worker ?? "")} goes on at the same place; nothing is begun again.`;
+    case "fold":
+      return turned(event, laid);
+    case "undoBegun":
+      return undoing(event, book);
+    case "undoEnded":
+      return said?.undone?.(book) ?? `Taken back: ${lower(label?.does ?? "")}.`;
+    case "undoFailed":
+      return `That was refused${event.note ? `: ${reasonOf(event.note)}` : ""}. The way back stops here; a person must decide.`;
+    default:
+      return last(laid, book);
   }
 }
 
@@ -62,14 +89,25 @@ export function sentences(event, laid, book) {
 export function headline(laid, book) {
   const why = whyOf(laid.outline.error) || "It could not go on";
   switch (laid.status) {
-    case "completed": return book && !isZero(book.gateway.taken) ? `Everything was done. ${CURRENCY} ${shown(book.gateway.taken)} was taken once, and delivered for.` : "Everything was done.";
-    case "failed": case "cancelled": return `${laid.status === "cancelled" ? "It was cancelled" : why}${ending(laid, book)}`;
-    case "compensating": return "It could not go on. What was done is being taken back, the newest first.";
-    case "stuck": return "It is stuck, and waits for a person. Nothing is lost: it stands where it stopped.";
-    case "blocked": return "It waits: the code no longer matches what was done so far.";
-    case "terminated": return "It was ended by a person, as it stood. Nothing was taken back.";
-    case "queued": return "It has not begun yet.";
-    default: return runningNow(laid);
+    case "completed":
+      return book && !isZero(book.gateway.taken)
+        ? `Everything was done. ${CURRENCY} ${shown(book.gateway.taken)} was taken once, and delivered for.`
+        : "Everything was done.";
+    case "failed":
+    case "cancelled":
+      return `${laid.status === "cancelled" ? "It was cancelled" : why}${ending(laid, book)}`;
+    case "compensating":
+      return "It could not go on. What was done is being taken back, the newest first.";
+    case "stuck":
+      return "It is stuck, and waits for a person. Nothing is lost: it stands where it stopped.";
+    case "blocked":
+      return "It waits: the code no longer matches what was done so far.";
+    case "terminated":
+      return "It was ended by a person, as it stood. Nothing was taken back.";
+    case "queued":
+      return "It has not begun yet.";
+    default:
+      return runningNow(laid);
   }
 }
 
@@ -91,7 +129,9 @@ function ending(laid, book) {
 function moneyStory(book) {
   if (!book) return "";
   if (isZero(book.gateway.taken)) return "Nothing was charged.";
-  return book.gateway.taken === book.gateway.back ? "The card was charged once and refunded once." : `${CURRENCY} ${shown(book.open)} is still open.`;
+  return book.gateway.taken === book.gateway.back
+    ? "The card was charged once and refunded once."
+    : `${CURRENCY} ${shown(book.open)} is still open.`;
 }
 
 /** @param {Laid} laid */
@@ -132,7 +172,8 @@ function last(laid, book) {
   if (laid.status === "completed") return "Everything was done, and the books are closed.";
   if (laid.status === "terminated") return "A person ended it as it stood.";
   if (laid.status === "stuck") return "Here it stands until a person decides. Nothing is lost.";
-  if (laid.cells.some(({ shape }) => shape === "waiting")) return "Nothing runs now. It is a row in a table, and would outlive every process here.";
+  if (laid.cells.some(({ shape }) => shape === "waiting"))
+    return "Nothing runs now. It is a row in a table, and would outlive every process here.";
   if (!laid.ended) return headline(laid, book);
   if (!laid.cells.some(({ op }) => op.undo !== null)) return "Nothing had been done, so nothing had to be taken back.";
   if (!laid.allBack) return "It ended, and what was left is listed.";

@@ -24,7 +24,13 @@ export function axisOf(points, isSqueezed) {
   const starts = [0];
   for (const weight of weights) starts.push(starts[starts.length - 1] + (ROOM * weight) / sum);
   const x = (/** @type {number} */ at) => {
-    const i = Math.max(0, Math.min(sorted.length - 2, sorted.findLastIndex((one) => one <= at)));
+    const i = Math.max(
+      0,
+      Math.min(
+        sorted.length - 2,
+        sorted.findLastIndex((one) => one <= at),
+      ),
+    );
     if (sorted.length < 2 || at <= sorted[0]) return 0;
     const part = Math.min(1, (at - sorted[i]) / Math.max(1, sorted[i + 1] - sorted[i]));
     return starts[i] + part * (starts[i + 1] - starts[i]);

@@ -120,7 +120,8 @@ export class Store {
   /** The root of a child, as far as it is known. @param {string} id */
   rootOf(id) {
     let found = this.outlines.get(id);
-    for (let depth = 0; found?.parent_id && depth < 5; depth += 1) found = this.outlines.get(found.parent_id) ?? undefined;
+    for (let depth = 0; found?.parent_id && depth < 5; depth += 1)
+      found = this.outlines.get(found.parent_id) ?? undefined;
     return found?.id ?? id;
   }
 

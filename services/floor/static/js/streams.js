@@ -64,18 +64,40 @@ export class Streams {
     listen(source, {
       all: (data) => {
         store.putBooks(data.orders, data.totals);
-        store.patch("plugs", () => { store.plugs = data.plugs; });
-        store.patch("gateway", () => { store.gateway = data.gateway.mode ?? ""; });
-        store.patch("breaker", () => { store.breaker = data.breaker; });
-        store.patch("pace", () => { store.pace = [...data.pace]; });
-        store.patch("stream", () => { store.perS = data.stream_per_s; });
+        store.patch("plugs", () => {
+          store.plugs = data.plugs;
+        });
+        store.patch("gateway", () => {
+          store.gateway = data.gateway.mode ?? "";
+        });
+        store.patch("breaker", () => {
+          store.breaker = data.breaker;
+        });
+        store.patch("pace", () => {
+          store.pace = [...data.pace];
+        });
+        store.patch("stream", () => {
+          store.perS = data.stream_per_s;
+        });
       },
       books: (data) => store.putBooks(data.orders, data.totals),
-      plug: (data) => store.patch("plugs", () => { store.plugs = replaced(store.plugs, data); }),
-      gateway: (data) => store.patch("gateway", () => { store.gateway = data.mode ?? ""; }),
-      breaker: (data) => store.patch("breaker", () => { store.breaker = data; }),
+      plug: (data) =>
+        store.patch("plugs", () => {
+          store.plugs = replaced(store.plugs, data);
+        }),
+      gateway: (data) =>
+        store.patch("gateway", () => {
+          store.gateway = data.mode ?? "";
+        }),
+      breaker: (data) =>
+        store.patch("breaker", () => {
+          store.breaker = data;
+        }),
       pace: (data) => store.putPace(data),
-      stream: (data) => store.patch("stream", () => { store.perS = data.per_s; }),
+      stream: (data) =>
+        store.patch("stream", () => {
+          store.perS = data.per_s;
+        }),
     });
     this.#watch(source, "floor", () => this.#floor());
     return source;
@@ -117,13 +139,22 @@ export class Streams {
     const loading = (this.loading = new AbortController());
     const { store } = this;
     try {
-      await eachOutline({}, ROWS_MAX, (outlines) => {
-        for (const outline of outlines) store.putOutline(outline);
-        store.patch("loaded", () => { store.isLoaded = true; });
-      }, loading.signal);
+      await eachOutline(
+        {},
+        ROWS_MAX,
+        (outlines) => {
+          for (const outline of outlines) store.putOutline(outline);
+          store.patch("loaded", () => {
+            store.isLoaded = true;
+          });
+        },
+        loading.signal,
+      );
     } catch (error) {
       if (loading.signal.aborted) return;
-      setTimeout(() => { if (this.loading === loading) this.#load(); }, AGAIN_MS);
+      setTimeout(() => {
+        if (this.loading === loading) this.#load();
+      }, AGAIN_MS);
     }
   }
 }

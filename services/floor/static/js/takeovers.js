@@ -43,6 +43,7 @@ export class Takeovers {
   }
 
   #trim() {
-    for (const gone of this.list.splice(KEPT_MAX)) for (const [key, one] of this.ofSeam) if (one === gone) this.ofSeam.delete(key);
+    for (const gone of this.list.splice(KEPT_MAX))
+      for (const [key, one] of this.ofSeam) if (one === gone) this.ofSeam.delete(key);
   }
 }

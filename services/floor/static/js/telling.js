@@ -23,7 +23,21 @@ import { sentences } from "./sentences.js";
 
 const LONGEST_S = 10;
 /** How long the eye needs before each kind of moment. */
-const PAUSES = { start: 0, begun: 0.35, lost: 1, found: 0.9, ended: 0.55, failed: 0.7, seam: 0.8, fold: 0.6, undoBegun: 0.5, undoEnded: 0.8, undoFailed: 1, end: 0.5, now: 0.4 };
+const PAUSES = {
+  start: 0,
+  begun: 0.35,
+  lost: 1,
+  found: 0.9,
+  ended: 0.55,
+  failed: 0.7,
+  seam: 0.8,
+  fold: 0.6,
+  undoBegun: 0.5,
+  undoEnded: 0.8,
+  undoFailed: 1,
+  end: 0.5,
+  now: 0.4,
+};
 const WAITED_S = 1.2;
 
 /**
@@ -43,12 +57,15 @@ export function tell(laid, attempts, book) {
   events.forEach((event, i) => {
     const t = seconds[i];
     if (event.kind === "fold") foldT = t;
-    if (event.kind === "seam") seams.push({ t, at: event.at, worker: event.worker ?? "", ...placeOf(event.at, laid, attempts) });
+    if (event.kind === "seam")
+      seams.push({ t, at: event.at, worker: event.worker ?? "", ...placeOf(event.at, laid, attempts) });
     if (!event.cell) return;
     const known = times.get(event.cell.path) ?? {};
     times.set(event.cell.path, { ...known, ...timed(event, t) });
   });
-  const moments = events.map((event, i) => ({ t: seconds[i], at: event.at, text: sentences(event, laid, book) })).filter(({ text }) => text);
+  const moments = events
+    .map((event, i) => ({ t: seconds[i], at: event.at, text: sentences(event, laid, book) }))
+    .filter(({ text }) => text);
   return { moments, times, seams, foldT, end: (seconds.at(-1) ?? 0) + 0.6 };
 }
 
@@ -59,14 +76,19 @@ export function eventsOf(laid, attempts) {
   /** @type {Event[]} */
   const events = [{ kind: "start", at: start }];
   for (const cell of laid.cells) events.push(...forward(cell, attempts, start), ...back(cell, attempts));
-  for (const seam of distinct(outline.seams)) events.push({ kind: "seam", at: Date.parse(seam.at), worker: seam.worker });
+  for (const seam of distinct(outline.seams))
+    events.push({ kind: "seam", at: Date.parse(seam.at), worker: seam.worker });
   const undos = events.filter(({ kind }) => kind === "undoBegun").map(({ at }) => at);
   if (laid.cause && undos.length) events.push({ kind: "fold", at: Math.min(...undos) - 0.01, cell: laid.cause });
-  else if (laid.cause) events.push({ kind: "fold", at: Math.max(...events.map(({ at }) => at)) + 0.01, cell: laid.cause });
+  else if (laid.cause)
+    events.push({ kind: "fold", at: Math.max(...events.map(({ at }) => at)) + 0.01, cell: laid.cause });
   const latest = Math.max(...events.map(({ at }) => at));
   if (outline.ended_at) events.push({ kind: "end", at: Math.max(latest, Date.parse(outline.ended_at)) });
   else events.push({ kind: "now", at: latest });
-  return events.map((event, i) => ({ event, i })).sort((one, other) => one.event.at - other.event.at || one.i - other.i).map(({ event }) => event);
+  return events
+    .map((event, i) => ({ event, i }))
+    .sort((one, other) => one.event.at - other.event.at || one.i - other.i)
+    .map(({ event }) => event);
 }
 
 /** @param {Cell} cell @param {Traced[]} attempts @param {number} start @returns {Event[]} */
@@ -79,9 +101,14 @@ function forward(cell, attempts, start) {
   const events = [{ kind: "begun", at, cell, attempts: own.length }];
   if (cell.op.was_unknown && cell.shape !== "unknown") {
     const lost = own.find((one) => one.outcome !== "succeeded");
-    const lostAt = lost?.to ? Date.parse(lost.to) : own[1] ? Date.parse(own[1].from) : at + ((endedAt ?? at) - at) * 0.6;
+    const lostAt = lost?.to
+      ? Date.parse(lost.to)
+      : own[1]
+        ? Date.parse(own[1].from)
+        : at + ((endedAt ?? at) - at) * 0.6;
     events.push({ kind: "lost", at: lostAt, cell });
-    if (endedAt !== null && cell.shape !== "asking") events.push({ kind: "found", at: Math.max(endedAt - 0.02, lostAt), cell });
+    if (endedAt !== null && cell.shape !== "asking")
+      events.push({ kind: "found", at: Math.max(endedAt - 0.02, lostAt), cell });
   }
   if (cell.op.state === "open" || endedAt === null) return events;
   const isOver = cell.shape === "failed" || cell.shape === "unknown";
@@ -98,7 +125,8 @@ function back(cell, attempts) {
   /** @type {Event[]} */
   const events = [{ kind: "undoBegun", at: Date.parse(own[0].from), cell, attempts: own.length }];
   if (undo.state === "undone") events.push({ kind: "undoEnded", at: Date.parse(last.to ?? last.from), cell });
-  if (undo.state === "failed" || undo.state === "left") events.push({ kind: "undoFailed", at: Date.parse(last.to ?? last.from), cell, note: undo.error ?? last.note });
+  if (undo.state === "failed" || undo.state === "left")
+    events.push({ kind: "undoFailed", at: Date.parse(last.to ?? last.from), cell, note: undo.error ?? last.note });
   return events;
 }
 
@@ -117,12 +145,20 @@ function timesOf(events) {
 /** @param {Event} event @param {number} t @returns {Times} */
 function timed(event, t) {
   switch (event.kind) {
-    case "begun": return { begun: t };
-    case "lost": return { lost: t };
-    case "ended": case "failed": return { ended: t };
-    case "undoBegun": return { undoBegun: t };
-    case "undoEnded": case "undoFailed": return { undoEnded: t };
-    default: return {};
+    case "begun":
+      return { begun: t };
+    case "lost":
+      return { lost: t };
+    case "ended":
+    case "failed":
+      return { ended: t };
+    case "undoBegun":
+      return { undoBegun: t };
+    case "undoEnded":
+    case "undoFailed":
+      return { undoEnded: t };
+    default:
+      return {};
   }
 }
 

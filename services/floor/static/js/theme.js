@@ -5,11 +5,17 @@
 import { h } from "./dom.js";
 import { kept, keep } from "./keeping.js";
 
-const THEMES = [["system", "Auto"], ["light", "Light"], ["dark", "Dark"]];
+const THEMES = [
+  ["system", "Auto"],
+  ["light", "Light"],
+  ["dark", "Dark"],
+];
 
 /** The switch, with the theme set as it was kept. */
 export function themeSwitch() {
-  const buttons = THEMES.map(([name, label]) => h("button", { type: "button", "data-theme-set": name, onclick: () => set(name) }, label));
+  const buttons = THEMES.map(([name, label]) =>
+    h("button", { type: "button", "data-theme-set": name, onclick: () => set(name) }, label),
+  );
   const set = (/** @type {string} */ name) => {
     if (name === "system") document.documentElement.removeAttribute("data-theme");
     else document.documentElement.dataset.theme = name;

@@ -26,16 +26,26 @@ export function offered(desk) {
 /** @param {string} verb @param {Desk} desk */
 export function verbTitle(verb, desk) {
   const isUndoing = desk.phase === "undoing";
-  return { retry: "Retry", skip: isUndoing ? "Skip this undo" : "Skip this step", fail: "Give up", unblock: "Go on with the new code", terminate: "End it as it stands" }[verb] ?? verb;
+  return (
+    {
+      retry: "Retry",
+      skip: isUndoing ? "Skip this undo" : "Skip this step",
+      fail: "Give up",
+      unblock: "Go on with the new code",
+      terminate: "End it as it stands",
+    }[verb] ?? verb
+  );
 }
 
 /** The server's sentence with our names. @param {Preview} preview @param {Desk} desk @param {Book | undefined} book */
 export function verbTells(preview, desk, book) {
   const does = preview.does.replace(TITLE, (title) => titleWords(title));
   const what = asked(desk, book);
-  if (preview.verb === "retry" && desk.phase === "undoing") return `Once more: ${lower(what)}. Under the same key, so it cannot happen twice.`;
+  if (preview.verb === "retry" && desk.phase === "undoing")
+    return `Once more: ${lower(what)}. Under the same key, so it cannot happen twice.`;
   if (preview.verb === "retry") return `Once more: ${lower(what)}. If that succeeds, the saga goes on.`;
-  if (preview.verb === "skip" && desk.phase === "undoing") return `Somebody settles that elsewhere. The undos before it go on.`;
+  if (preview.verb === "skip" && desk.phase === "undoing")
+    return `Somebody settles that elsewhere. The undos before it go on.`;
   if (preview.verb === "skip") return `Somebody has done it by other means. The saga goes on without it.`;
   if (preview.verb === "fail") return "The saga ends as failed. What stands stays as it is, and is listed.";
   return does;
@@ -45,17 +55,30 @@ export function verbTells(preview, desk, book) {
 export function buttonWords(verb, desk, book) {
   const what = lower(asked(desk, book));
   switch (verb) {
-    case "retry": return `Retry: ${what}`;
-    case "skip": return `Skip “${what}” and go on`;
-    case "fail": return "Give up, and leave what stands";
-    case "terminate": return "End it as it stands";
-    default: return "Go on with the new code";
+    case "retry":
+      return `Retry: ${what}`;
+    case "skip":
+      return `Skip “${what}” and go on`;
+    case "fail":
+      return "Give up, and leave what stands";
+    case "terminate":
+      return "End it as it stands";
+    default:
+      return "Go on with the new code";
   }
 }
 
 /** @param {string} verb */
 export function afterWords(verb) {
-  return { retry: "If the retry succeeds", skip: "After skipping", fail: "After giving up", unblock: "If the code fits", terminate: "After ending it" }[verb] ?? "Afterwards";
+  return (
+    {
+      retry: "If the retry succeeds",
+      skip: "After skipping",
+      fail: "After giving up",
+      unblock: "If the code fits",
+      terminate: "After ending it",
+    }[verb] ?? "Afterwards"
+  );
 }
 
 /**

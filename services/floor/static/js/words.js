@@ -21,15 +21,29 @@ import { isWait } from "./columns.js";
 export function standingOf(laid, book, at = now()) {
   const { outline } = laid;
   switch (laid.status) {
-    case "queued": return { tone: "is-waiting", icon: "i-waiting", title: "Queued", detail: "not begun" };
-    case "running": return running(laid, at);
-    case "compensating": return { tone: "is-undoing", icon: "i-undoing", title: "Undoing", detail: undoingWhat(laid) };
-    case "stuck": return { tone: "is-stuck", icon: "i-stuck", title: "Stuck", detail: stuckWhy(laid) };
-    case "blocked": return { tone: "is-blocked", icon: "i-blocked", title: "Blocked", detail: "the code does not match" };
-    case "completed": return { tone: "is-completed", icon: "i-completed", title: "Completed", detail: tookWithSeams(laid) };
-    case "cancelled": return { tone: "is-cancelled", icon: "i-undone", title: left(laid, book) || "Cancelled", detail: "by a person" };
-    case "terminated": return { tone: "is-stuck", icon: "i-stuck", title: "Terminated", detail: "nothing was taken back" };
-    default: return { tone: "is-undone", icon: "i-undone", title: left(laid, book) || "Undone", detail: reasonOf(outline.error) || causeWords(laid) };
+    case "queued":
+      return { tone: "is-waiting", icon: "i-waiting", title: "Queued", detail: "not begun" };
+    case "running":
+      return running(laid, at);
+    case "compensating":
+      return { tone: "is-undoing", icon: "i-undoing", title: "Undoing", detail: undoingWhat(laid) };
+    case "stuck":
+      return { tone: "is-stuck", icon: "i-stuck", title: "Stuck", detail: stuckWhy(laid) };
+    case "blocked":
+      return { tone: "is-blocked", icon: "i-blocked", title: "Blocked", detail: "the code does not match" };
+    case "completed":
+      return { tone: "is-completed", icon: "i-completed", title: "Completed", detail: tookWithSeams(laid) };
+    case "cancelled":
+      return { tone: "is-cancelled", icon: "i-undone", title: left(laid, book) || "Cancelled", detail: "by a person" };
+    case "terminated":
+      return { tone: "is-stuck", icon: "i-stuck", title: "Terminated", detail: "nothing was taken back" };
+    default:
+      return {
+        tone: "is-undone",
+        icon: "i-undone",
+        title: left(laid, book) || "Undone",
+        detail: reasonOf(outline.error) || causeWords(laid),
+      };
   }
 }
 
@@ -40,15 +54,20 @@ export function sentenceOf(laid, standing) {
   const parts = [standing.detail ? `${standing.title}: ${standing.detail}` : standing.title];
   if (done.length) parts.push(`done: ${done.join(", ")}`);
   if (gone.length) parts.push(`taken back: ${gone.join(", ")}`);
-  const lost = laid.cells.filter(({ shape }) => shape === "asking" || shape === "unknown").map(({ key }) => labelOf(key).does.toLowerCase());
+  const lost = laid.cells
+    .filter(({ shape }) => shape === "asking" || shape === "unknown")
+    .map(({ key }) => labelOf(key).does.toLowerCase());
   if (lost.length) parts.push(`unknown: ${lost.join(", ")}`);
-  if (laid.outline.seams.length) parts.push(laid.outline.seams.length > 1 ? `${laid.outline.seams.length} takeovers` : "one takeover");
+  if (laid.outline.seams.length)
+    parts.push(laid.outline.seams.length > 1 ? `${laid.outline.seams.length} takeovers` : "one takeover");
   return `${parts.join(". ")}.`;
 }
 
 /** The answers that a waiting saga can be given here, by what it waits for. @param {Laid} laid @returns {("pay"|"refuse")[]} */
 export function answersOf(laid) {
-  const waits = laid.cells.some((cell) => cell.shape === "waiting" && /PaymentSettled|PaymentRefused/.test(cell.op.name));
+  const waits = laid.cells.some(
+    (cell) => cell.shape === "waiting" && /PaymentSettled|PaymentRefused/.test(cell.op.name),
+  );
   return waits && laid.status === "running" ? ["pay", "refuse"] : [];
 }
 
@@ -67,7 +86,8 @@ function running(laid, at) {
   const open = laid.cells.findLast(({ shape }) => shape === "growing");
   if (open) return { tone: "is-running", icon: "i-running", title: labelOf(open.key).running, detail: triesOf(open) };
   const waiting = laid.cells.findLast(({ shape }) => shape === "waiting");
-  if (waiting) return { tone: "is-waiting", icon: "i-waiting", title: labelOf(waiting.key).running, detail: timeLeft(laid, at) };
+  if (waiting)
+    return { tone: "is-waiting", icon: "i-waiting", title: labelOf(waiting.key).running, detail: timeLeft(laid, at) };
   return { tone: "is-running", icon: "i-running", title: "Running", detail: "" };
 }
 
