@@ -14,8 +14,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -24,16 +24,12 @@ from psycopg import sql
 from orchestrator.local import ports
 from orchestrator.local.background import up_in_background
 from orchestrator.local.paths import VarDir
-from services import analytics, orders, payments, shipping, stock
-from services.delivery import menu, receipts, webhook
-from services.demo.basket import DELIVERED
+from services.delivery.signature import WEBHOOK_PATH
 
-SERVICES = {"orders": orders, "stock": stock, "payments": payments, "shipping": shipping, "analytics": analytics}
-# They only listen: nothing of theirs has to be relayed. The email service has no tables of its own.
-LISTENERS: dict[str, tuple[str, ModuleType | None]] = {
-    "email": ("services.delivery.mailer:email", None),
-    "receipts": ("services.delivery.receipts:receipts", receipts),
-}
+# By name: each process is started through this module, and loads only its own.
+SERVICES = ("orders", "stock", "payments", "shipping", "analytics")
+# They only listen: nothing of theirs has to be relayed.
+LISTENERS = {"email": "services.delivery.mailer:email", "receipts": "services.delivery.receipts:receipts"}
 NAMES = ("gateway", "relay", "orchestrator-1", "orchestrator-2", *SERVICES, "webhook", "mail", *LISTENERS, "floor")
 HOST = "127.0.0.1"
 WEBHOOK_SECRET = "whsec_of_the_play_shop"  # known to the gateway and the webhook; a real one comes from a vault
@@ -48,7 +44,7 @@ def main(what: str) -> None:
     elif what == "setup":
         setup()
     elif what == "gateway":
-        told_at = f"http://{os.environ.get('WEBHOOK_HOST', HOST)}:{os.environ['WEBHOOK_PORT']}{webhook.PATH}"
+        told_at = f"http://{os.environ.get('WEBHOOK_HOST', HOST)}:{os.environ['WEBHOOK_PORT']}{WEBHOOK_PATH}"
         book = ("--book", str(gateway_book(Path(os.environ["VAR_DIR"]))), "--port", os.environ["GATEWAY_PORT"])
         become(sys.executable, "-m", "services.gateway", *book, "--webhook-url", told_at)
     elif what == "webhook":
@@ -67,7 +63,7 @@ def main(what: str) -> None:
     elif what in SERVICES:
         become(*AMENDS, "participant", f"services.{what}:{what}", database=database_of(what))
     elif what in LISTENERS:
-        become(*AMENDS, "participant", LISTENERS[what][0], database=database_of(what))
+        become(*AMENDS, "participant", LISTENERS[what], database=database_of(what))
     else:
         print(f"{what!r} is no part of the shop.\n{__doc__}", file=sys.stderr)
         sys.exit(2)
@@ -75,6 +71,8 @@ def main(what: str) -> None:
 
 def up(var: Path) -> None:
     """Start it all in the background, and say what to do with it."""
+    from services.delivery import menu
+
     stack = up_in_background(var, progress=lambda line: print(line, flush=True), services=("setup", *NAMES))
     for name, value in stack.environment().items():
         print(f"export {name}={value}")
@@ -94,16 +92,20 @@ def up(var: Path) -> None:
 
 def setup() -> None:
     """The orchestrator's database first: the services answer to its topic."""
+    from services import stock
+    from services.delivery import menu, receipts
+    from services.demo.basket import DELIVERED
+
     migrate(ORCHESTRATOR, "engine", "--shards", "8")
-    for name, service in SERVICES.items():
+    for name in SERVICES:
         is_new = migrate(database_of(name), "participant")
         if is_new:
-            service.create_tables(url(database_of(name)))
-    for name, (app, listener) in LISTENERS.items():
-        is_new = migrate(database_of(name), "participant", app=app)
-        if is_new and listener is not None:
-            listener.create_tables(url(database_of(name)))
-    fill_shelves({**DELIVERED, **menu.PORTIONS})
+            import_module(f"services.{name}").create_tables(url(database_of(name)))
+    for name, app in LISTENERS.items():
+        migrate(database_of(name), "participant", app=app)
+    receipts.create_tables(url(database_of("receipts")))
+    if new := not_on_the_shelves({**DELIVERED, **menu.PORTIONS}):
+        stock.deliver(url(database_of("stock")), new)
 
 
 def be_the_floor(var: Path) -> None:
@@ -133,12 +135,11 @@ def migrate(database: str, part: str, *more: str, app: str = "services.app:app")
     return found is None
 
 
-def fill_shelves(goods: Mapping[str, int]) -> None:
-    """Put things on the shelves that are not there yet."""
+def not_on_the_shelves(goods: Mapping[str, int]) -> dict[str, int]:
+    """What of it is new: sku -> quantity."""
     with psycopg.connect(url(database_of("stock"))) as connection:
         known = {sku for (sku,) in connection.execute("SELECT sku FROM shelves")}
-    if new := {sku: n for sku, n in goods.items() if sku not in known}:
-        stock.deliver(url(database_of("stock")), new)
+    return {sku: n for sku, n in goods.items() if sku not in known}
 
 
 def become(*command: str, database: str = ORCHESTRATOR) -> None:

@@ -60,7 +60,7 @@ def folders(kind: str) -> list[Path]:
     """Every folder with tests of this kind but tests/unit, which `make check` runs."""
     rooms = sorted(path for path in (TESTS / "integration").iterdir() if path.is_dir())
     others = sorted(path for path in TESTS.iterdir() if path.name not in ("unit", "integration") and path.is_dir())
-    return [room for room in (*rooms, *others) if any(_may_have(kind, tests) for tests in room.glob("test_*.py"))]
+    return [room for room in (*rooms, *others) if any(_may_have(kind, tests) for tests in room.rglob("test_*.py"))]
 
 
 def _may_have(kind: str, tests: Path) -> bool:

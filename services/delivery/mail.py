@@ -55,7 +55,7 @@ class Mailbox:
         if not mail["Message-ID"]:
             return "550 a mail without Message-ID could not be told from its own copy"
         body = mail.get_body(("plain",))
-        text = body.get_content() if body is not None else ""
+        text = body.get_content().replace("\r\n", "\n") if body is not None else ""
         to, subject = ", ".join(envelope.rcpt_tos), str(mail["Subject"])
         self._db.execute(KEEP, (mail["Message-ID"], mail[ORDER_HEADER] or "", to, subject, text, time.time()))
         return "250 kept"

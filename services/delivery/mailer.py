@@ -13,15 +13,21 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.message import EmailMessage
 
-from orchestrator import Handling, Participant
+from orchestrator import Failure, Handling, Participant, Transient
 from services.contracts import OrderCancelled, OrderDelivered, OrderPaid, OrderPlaced
 from services.delivery.mail import ORDER_HEADER
 
 SENDER = "orders@shop.example"
 CUSTOMERS_DOMAIN = "customers.example"  # a shop has an address book; ours is a rule
 SMTP_TIMEOUT_S = 5.0
+AGAIN_S = 2.0
 MAILS_AT_ONCE = 4
 PERMANENT_FROM = 500  # SMTP's word for: the same mail will never be taken
+
+
+class MailRefused(Failure):
+    order_id: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,7 @@ async def cancelled(event: OrderCancelled, ctx: Handling[Deps]) -> None:
 
 
 async def send(ctx: Handling[Deps], order_id: str, customer: str, what: str, text: str) -> None:
-    """Hand it in. What it raises is tried again later, in order for each order."""
+    """Hand it in. While the server is away it is tried again for as long as it takes, in order for each order."""
     mail = EmailMessage()
     mail["From"], mail["To"] = SENDER, address_of(customer)
     mail["Subject"] = f"Order {order_id} {what}"
@@ -71,12 +77,15 @@ async def send(ctx: Handling[Deps], order_id: str, customer: str, what: str, tex
     mail[ORDER_HEADER] = order_id
     mail.set_content(f"Dear {customer},\n\n{text}\n")
     try:
-        await asyncio.to_thread(hand_in, mail, ctx.deps)
+        async with asyncio.timeout(SMTP_TIMEOUT_S):
+            await asyncio.to_thread(hand_in, mail, ctx.deps)
     except smtplib.SMTPResponseException as error:
-        if error.smtp_code < PERMANENT_FROM:
-            raise
-        # Kept for a person and not tried again: it would hold up what the customer is to hear next.
-        ctx.log.warning("no mail about %s: the server refuses it: %s", order_id, error)
+        if error.smtp_code >= PERMANENT_FROM:
+            # The same mail will never be taken: it is parked for a person, out of the way of what comes next.
+            raise MailRefused(order_id=order_id, reason=str(error)) from error
+        raise Transient(f"the mail server says not now: {error}", retry_after_s=AGAIN_S) from error
+    except (OSError, smtplib.SMTPException) as error:
+        raise Transient(f"the mail server is away: {error!r}", retry_after_s=AGAIN_S) from error
 
 
 def hand_in(mail: EmailMessage, to: Deps) -> None:

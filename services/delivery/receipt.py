@@ -24,7 +24,7 @@ class Paid:
 
 def pdf(paid: Paid) -> bytes:
     """The receipt. The same payment gives the same bytes, so a second one made by mistake differs in nothing."""
-    page, paid_at = FPDF(format="A5"), paid.paid_at.astimezone(UTC)
+    page, paid_at = FPDF(format="A4"), paid.paid_at.astimezone(UTC)
     page.set_creation_date(paid_at)
     page.set_title(f"Receipt {paid.order_id}")
     page.add_page()

@@ -1,6 +1,8 @@
 """The service `receipts`: makes a PDF of each paid order, by a job queue that may lose jobs, and finds what was lost.
 
-    python -m services.delivery.receipts reconcile      make the missing ones now, and say how many there were
+    python -m services.delivery.receipts reconcile var/play.json     make the missing ones now, and say how many
+
+(Without the file, which `make up` writes, in the database that DATABASE_URL names.)
 
 Who has paid is heard as an event and kept in `payments_heard`, once, with the inbox. The PDF itself is a job of
 procrastinate's, on the same Postgres: it takes CPU, it may be made a minute later, and nothing waits for it. A job that
@@ -9,6 +11,7 @@ was under way when its process died is lost, and that is allowed: what is missin
 """
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import AsyncGenerator
@@ -16,6 +19,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
@@ -168,10 +172,15 @@ def create_tables(database_url: str) -> None:
 
 def main(arguments: list[str]) -> None:
     """The command. The service itself runs as `amends participant services.delivery.receipts:receipts`."""
-    if arguments != ["reconcile"]:
-        print(__doc__, file=sys.stderr)
-        sys.exit(2)
-    asyncio.run(reconcile(os.environ["DATABASE_URL"], grace_s=0.0))
+    match arguments:
+        case ["reconcile"]:
+            database_url = os.environ["DATABASE_URL"]
+        case ["reconcile", world]:
+            database_url = json.loads(Path(world).read_text())["databases"]["receipts"]
+        case _:
+            print(__doc__, file=sys.stderr)
+            sys.exit(2)
+    asyncio.run(reconcile(database_url, grace_s=0.0))
 
 
 if __name__ == "__main__":

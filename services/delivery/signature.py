@@ -11,6 +11,7 @@ import hmac
 import time
 from dataclasses import dataclass
 
+WEBHOOK_PATH = "/webhooks/payments"
 SIGNATURE_HEADER = "Gateway-Signature"
 TOLERANCE_S = 300
 HEADER_CHARS_MAX = 1_000  # some signatures while a secret is changed, and not a megabyte to split

@@ -11,6 +11,7 @@ has given up changes nothing, for by then the saga has closed the payment at the
 """
 
 import argparse
+import asyncio
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -31,12 +32,12 @@ from starlette.routing import Route
 
 from orchestrator import Client, Message
 from services.contracts import PaymentRefused, PaymentSettled
-from services.delivery.signature import SIGNATURE_HEADER, Bad, check
+from services.delivery.signature import SIGNATURE_HEADER, WEBHOOK_PATH, Bad, check
 from services.payments import PaymentRequest, ProviderEvent
 
 HOST = "127.0.0.1"
-PATH = "/webhooks/payments"
 BODY_BYTES_MAX = 64 * 1024  # the provider's events have some hundred bytes
+BODY_PATIENCE_S = 5.0  # who sends a byte a second would hold one of these for hours:
 REQUESTS_MAX = 64  # at once; who comes then is told 503, and comes again
 CONNECTIONS_MAX = 8
 
@@ -81,7 +82,11 @@ class Webhook:
 
     async def hear(self, request: Request) -> Response:
         """Check it, keep it, say that it was heard. Whatever is not a 2xx comes again, or was never the provider's."""
-        body = await body_of(request)
+        try:
+            async with asyncio.timeout(BODY_PATIENCE_S):
+                body = await body_of(request)
+        except TimeoutError:
+            return problem(408, f"the body did not come within {BODY_PATIENCE_S:g} s")
         if body is None:
             return problem(413, f"the body has more than {BODY_BYTES_MAX:,} bytes")
         match check(self._secret, request.headers.get(SIGNATURE_HEADER), body):
@@ -151,7 +156,7 @@ def application(database_url: str, secret: str) -> Starlette:
             yield
         await engine.dispose()
 
-    return Starlette(routes=[Route(PATH, webhook.hear, methods=["POST"])], lifespan=lifespan)
+    return Starlette(routes=[Route(WEBHOOK_PATH, webhook.hear, methods=["POST"])], lifespan=lifespan)
 
 
 def main() -> None:

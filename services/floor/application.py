@@ -24,7 +24,7 @@ from services.floor.installation import Installation
 from services.floor.listeners import Listeners
 from services.floor.numbers import Numbers
 from services.floor.picture import Picture
-from services.floor.placing import OrderStream, Placing
+from services.floor.placing import OrderStream, Placing, Surroundings
 from services.floor.plugs import Plugs
 from services.floor.sources import Sources
 from services.floor.watch import Watch
@@ -48,14 +48,16 @@ def create_application(world: World) -> Starlette:
     plugs = Plugs(Control(world.var), installation)
     customers = Customers(world.gateway_url, world.gateway_book)
     placing = Placing(client, Numbers(world.databases["orders"]))
+    watch = Watch(picture, listeners, sources, gateway, plugs, installation)
+    surroundings = Surroundings(watch.open_count, listeners.unwatched_s, watch.stream_is)
     floor = Floor(
         picture=picture,
         listeners=listeners,
-        watch=Watch(picture, listeners, sources, gateway, plugs, installation),
+        watch=watch,
         plugs=plugs,
         installation=installation,
         placing=placing,
-        orders=OrderStream(placing, customers, lambda: picture.ledger.totals.open_count),
+        orders=OrderStream(placing, customers, surroundings),
         customers=customers,
         heard=Heard(world.databases["analytics"], world.databases["receipts"], world.mailbox),
     )

@@ -17,6 +17,7 @@ from typing import Any, Literal, LiteralString
 import httpx
 
 from services.floor.limits import ADMIN_TIMEOUT_S, CUSTOMERS_MAX, CUSTOMERS_READ_S, PATIENCE_S
+from services.floor.problems import Refusal
 
 Answer = Literal["pay", "refuse"]
 Manner = Literal["by_hand", "pays", "mixed"]
@@ -31,12 +32,18 @@ CONFLICT, DECLINED, DOWN = 409, 402, 503
 PAY, REFUSE = 80, 95
 
 
-class NothingToAnswer(Exception):
-    """Its text is for whoever asked."""
+class NothingToAnswer(Refusal):
+    """There is no payment, or it is past that."""
+
+    status = 409
+    name = "nothing-to-answer"
 
 
-class ProviderAway(Exception):
-    """Its text is for whoever asked."""
+class ProviderAway(Refusal):
+    """The provider does not answer, or is down."""
+
+    status = 503
+    name = "provider-away"
 
 
 @dataclass(slots=True)

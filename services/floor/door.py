@@ -8,6 +8,7 @@ limits: on the size of a request, on how many come, and on how long a body takes
 import asyncio
 import ipaddress
 import time
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -18,6 +19,7 @@ from services.floor.limits import BODY_BYTES_MAX, BODY_S, BURST_MAX, HEAD_BYTES_
 from services.floor.problems import MEDIA_TYPE, Problem
 
 LOOKING = ("GET", "HEAD")
+OUR_SITES = ("same-origin", "none")  # none: somebody typed the address
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 UNCHANGED = "Nothing was changed."
 CSP = (
@@ -39,11 +41,12 @@ CACHE_NOTHING = b"no-store"
 class Door:
     """Wraps an application. `cache`: what its good answers say of being kept."""
 
-    def __init__(self, app: ASGIApp, cache: bytes = CACHE_NOTHING) -> None:
+    def __init__(self, app: ASGIApp, cache: bytes = CACHE_NOTHING, clock: Callable[[], float] = time.monotonic) -> None:
         self._app = app
         self._cache = cache
         self._left = float(BURST_MAX)
-        self._left_at_s = time.monotonic()
+        self._clock = clock
+        self._left_at_s = clock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -66,11 +69,11 @@ class Door:
             return Problem(
                 431, "head-too-large", f"Path and headers have {HEAD_BYTES_MAX:,} bytes at most. {UNCHANGED}"
             )
-        return None if scope["method"] in LOOKING else _refused_change(scope, headers)
+        return _refused_look(headers) if scope["method"] in LOOKING else _refused_change(scope, headers)
 
     def _wait_s(self) -> int:
         """A bucket of BURST_MAX that fills again by RATE_PER_S; 0: go ahead."""
-        now_s = time.monotonic()
+        now_s = self._clock()
         self._left = min(float(BURST_MAX), self._left + (now_s - self._left_at_s) * RATE_PER_S)
         self._left_at_s = now_s
         if self._left < 1:
@@ -126,13 +129,21 @@ class Answer:
         await self.send({"type": "http.response.body", "body": body})
 
 
+def _refused_look(headers: Headers) -> Problem | None:
+    """A link from elsewhere opens the page; a page from elsewhere gets nothing of it, not even an open stream."""
+    is_ours = headers.get("sec-fetch-site", "same-origin") in OUR_SITES
+    if is_ours or headers.get("sec-fetch-mode") == "navigate":
+        return None
+    return Problem(403, "forbidden", f"It is of a page of another site. {UNCHANGED}")
+
+
 def _refused_change(scope: Scope, headers: Headers) -> Problem | None:
     """Of what would change something: only this page may, and only with JSON, which no form of another can send."""
     own = f"{scope.get('scheme', 'http')}://{headers.get('host', '')}"
     origin = headers.get("origin")
     if origin is not None and origin != own:
         return Problem(403, "forbidden", f"It is of a page of another origin. {UNCHANGED}")
-    if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+    if headers.get("sec-fetch-site", "same-origin") not in OUR_SITES:
         return Problem(403, "forbidden", f"It is of a page of another site. {UNCHANGED}")
     if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         text = f"It needs a body, and the header `Content-Type: application/json`. {UNCHANGED}"

@@ -9,6 +9,7 @@ ADRIFT_SHOWN_MAX = 100  # ids; the sum counts all
 
 # How often something is read, and only while somebody looks.
 READ_S = 0.25  # four patches a second
+NOTES_S = 1.0  # what the product says of a plug
 STATE_S = 0.5  # plugs, breaker, the gateway's mode
 PACE_DELAY_S = 2  # a second is counted when it is over and its rows can be read
 RETRY_S = 1.0  # a database that is away is asked again
@@ -32,6 +33,8 @@ QUANTITY_MAX = 20
 NAME_CHARS_MAX = 100
 PER_S_MAX = 20.0
 STREAM_OPEN_MAX = 1_000  # the stream waits while so many orders are open: a killed service must not bury the machine
+UNWATCHED_S = 600.0  # then the stream ends: a page that was closed must not fill the disk
+OPEN_COUNT_S = 1.0  # how old the count of open orders may be
 CUSTOMERS_MAX = 2_000  # of the stream, at once: with a minute each to pay, 20 a second are 1,200
 CUSTOMERS_READ_S = 0.5
 PATIENCE_S = 70.0  # a delivery waits a minute for its money

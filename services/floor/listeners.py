@@ -6,6 +6,7 @@ nothing piles up behind it.
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -48,11 +49,16 @@ class Listeners:
     def __init__(self) -> None:
         self._listening: set[Listener] = set()
         self._somebody = asyncio.Event()
+        self._last_left_s = time.monotonic()
 
     @property
     def are_many(self) -> bool:
         """No more are taken."""
         return len(self._listening) >= STREAMS_MAX
+
+    def unwatched_s(self) -> float:
+        """For how long nobody has listened."""
+        return 0.0 if self._listening else time.monotonic() - self._last_left_s
 
     @contextmanager
     def one_more(self) -> Iterator[Listener]:
@@ -66,6 +72,7 @@ class Listeners:
             self._listening.discard(listener)
             if not self._listening:
                 self._somebody.clear()
+                self._last_left_s = time.monotonic()
 
     def tell(self, parts: Iterable[Part]) -> None:
         """Something has changed, for all."""

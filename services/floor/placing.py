@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from random import Random
@@ -17,8 +18,9 @@ from services.delivery import menu
 from services.delivery.saga import delivery
 from services.demo import basket
 from services.floor.customers import Customers, Manner
-from services.floor.limits import QUANTITY_MAX, STARTS_TRIED_MAX, STREAM_OPEN_MAX
+from services.floor.limits import QUANTITY_MAX, STARTS_TRIED_MAX, STREAM_OPEN_MAX, UNWATCHED_S
 from services.floor.numbers import Numbers
+from services.floor.problems import Refusal
 
 log = logging.getLogger("services.floor")
 
@@ -33,12 +35,18 @@ LINES_MAX = 3
 PORTIONS_MAX = 3
 
 
-class NoSuchDish(Exception):
-    """Its text is for whoever asked."""
+class NoSuchDish(Refusal):
+    """It is not on the menu, or not so often."""
+
+    status = 422
+    name = "no-such-dish"
 
 
-class NotPlaced(Exception):
-    """Its text is for whoever asked."""
+class NotPlaced(Refusal):
+    """No number was free."""
+
+    status = 503
+    name = "not-placed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,35 +104,47 @@ class Placing:
         return await self._client.start(delivery, food, id=order_id)
 
 
-class OrderStream:
-    """Places orders while `per_s` is above zero, and waits while too many are open."""
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a stream of orders looks at. `tell`: the stream is so fast from now on."""
 
-    def __init__(self, placing: Placing, customers: Customers, open_count: Callable[[], int]) -> None:
+    open_count: Callable[[], Awaitable[int]]
+    unwatched_s: Callable[[], float]
+    tell: Callable[[float], None]
+
+
+class OrderStream:
+    """Places orders while it is told to; waits while too many are open, and ends when nobody has looked for long."""
+
+    def __init__(self, placing: Placing, customers: Customers, surroundings: Surroundings) -> None:
         self._placing = placing
         self._customers = customers
-        self._open_count = open_count
+        self._surroundings = surroundings
         self._is_changed = asyncio.Event()
         self._manner: Manner = "mixed"
-        self.per_s = 0.0
+        self._per_s = 0.0
 
     def set(self, per_s: float, manner: Manner) -> None:
         """So many a second from now on, and how their customers answer."""
-        self.per_s, self._manner = per_s, manner
+        self._per_s, self._manner = per_s, manner
         self._is_changed.set()
+        self._surroundings.tell(per_s)
 
     async def run(self) -> None:
         """Until it is cancelled. An order that can't be placed now is not placed later."""
         while True:
             self._is_changed.clear()
-            if self.per_s <= 0:
+            if self._per_s <= 0:
                 await self._is_changed.wait()
                 continue
-            if self._open_count() < STREAM_OPEN_MAX:
-                await self._place_one()
-            try:
-                await asyncio.wait_for(self._is_changed.wait(), 1 / self.per_s)
-            except TimeoutError:
+            if self._surroundings.unwatched_s() > UNWATCHED_S:
+                log.info("nobody has looked for %g s: the stream of orders ends", UNWATCHED_S)
+                self.set(0, self._manner)
                 continue
+            if await self._surroundings.open_count() < STREAM_OPEN_MAX:
+                await self._place_one()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._is_changed.wait(), 1 / self._per_s)
 
     async def _place_one(self) -> None:
         try:

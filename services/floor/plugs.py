@@ -3,6 +3,7 @@
 The floor signals nothing. It asks the keeper, whose children they are (orchestrator.local.control).
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +14,8 @@ import httpx
 from orchestrator.local.control import Control, NotDone
 from orchestrator.local.keeper import Seen, State
 from services.floor.installation import Installation
-from services.floor.limits import KILLED_FOR_S
+from services.floor.limits import KILLED_FOR_S, NOTES_S
+from services.floor.problems import Refusal
 
 Action = Literal["kill", "stop", "start"]
 Kind = Literal["process", "kafka"]
@@ -44,8 +46,11 @@ STATES: Mapping[State, str] = {
 }
 
 
-class NoSuchPlug(Exception):
-    """Its text is for whoever asked."""
+class NoSuchPlug(Refusal):
+    """It can not be pulled from here."""
+
+    status = 404
+    name = "no-such-plug"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,8 @@ class Plugs:
     def __init__(self, control: Control, installation: Installation) -> None:
         self._control = control
         self._installation = installation
+        self._noted: dict[str, str] = {}
+        self._noted_at_s = -NOTES_S
 
     async def look(self) -> dict[str, Mapping[str, Any]]:
         """All plugs, by name. None where no keeper answers, as in Docker: nothing there can be pulled from here."""
@@ -84,11 +91,11 @@ class Plugs:
     async def pull(self, name: str, action: Action) -> None:
         """Raises NoSuchPlug, NotDone."""
         if name not in LABELS:
-            raise NoSuchPlug(f"There is no plug {name!r}; there are {', '.join(LABELS)}.")
+            raise NoSuchPlug(f"There is no plug {name!r}; there are {', '.join(LABELS)}. Nothing was changed.")
         match action:
             case "kill":
                 if name == "kafka":
-                    raise NoSuchPlug("Kafka is stopped and started here, never killed.")
+                    raise NoSuchPlug("Kafka is stopped and started here, never killed. Nothing was changed.")
                 await self._control.kill(name, KILLED_FOR_S)
             case "stop":
                 await self._control.stop(name)
@@ -97,17 +104,22 @@ class Plugs:
 
     async def _notes(self, services: Mapping[str, Seen]) -> dict[str, str]:
         """What the product says of those that are up; a note may be missing, a state may not."""
+        if time.monotonic() - self._noted_at_s < NOTES_S:
+            return self._noted
+        self._noted_at_s = time.monotonic()
         try:
             runs, shards = await self._installation.shards_by_pid()
             waiting = await self._installation.outbox_waiting()
         except httpx.HTTPError:
-            return {}
+            self._noted = {}
+            return self._noted
         notes = {
             name: f"runs {runs[seen.pid]} of {shards} shards"
             for name, seen in services.items()
             if seen.pid is not None and seen.pid in runs
         }
-        return {**notes, "relay": f"{waiting} waiting"}
+        self._noted = {**notes, "relay": f"{waiting} waiting"}
+        return self._noted
 
 
 def _plug(seen: Seen, note: str) -> Plug:

@@ -4,8 +4,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import ClassVar
 
 MEDIA_TYPE = "application/problem+json"
+
+
+class Refusal(Exception):
+    """Something can't be done. Its text is for whoever asked: what, why, and what is unchanged."""
+
+    status: ClassVar[int]
+    name: ClassVar[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ import psycopg
 from services.floor.books import Book
 from services.floor.gateway_book import GatewayBook
 from services.floor.installation import Installation
-from services.floor.limits import READ_S, RETRY_S, STATE_S
+from services.floor.limits import OPEN_COUNT_S, READ_S, RETRY_S, STATE_S
 from services.floor.listeners import Listeners
 from services.floor.pace import Pace
-from services.floor.picture import BREAKER, GATEWAY, PACE, Part, Picture
+from services.floor.picture import BREAKER, GATEWAY, PACE, STREAM, Part, Picture
 from services.floor.plugs import Plugs
 from services.floor.sources import GOODS, STATES, Sources
 
@@ -97,6 +97,18 @@ class Watch:
     async def catch_up(self) -> None:
         """Read everything now: for somebody who begins to look. What can't be read stays as it was, and old."""
         await asyncio.gather(self._try(self.read_books), self._try(self.read_states))
+
+    async def open_count(self) -> int:
+        """How many orders are open, also while nobody looks."""
+        as_of = self._picture.as_of
+        if as_of is None or (datetime.now(UTC) - as_of).total_seconds() > OPEN_COUNT_S:
+            await self._try(self.read_books)
+        return self._picture.ledger.totals.open_count
+
+    def stream_is(self, per_s: float) -> None:
+        """So many orders are placed a second from now on."""
+        self._picture.per_s = per_s
+        self._listeners.tell([STREAM])
 
     async def read_books(self) -> None:
         """Read the books on, and tell the listeners."""

@@ -17,14 +17,14 @@ from starlette.responses import Response, StreamingResponse
 from orchestrator import AmendsError
 from orchestrator.local.control import NotDone
 from services.floor import limits
-from services.floor.customers import Answer, Customers, Manner, NothingToAnswer, ProviderAway
+from services.floor.customers import Answer, Customers, Manner
 from services.floor.heard import Heard
 from services.floor.installation import MODES, Installation
 from services.floor.listeners import Listeners, stream
-from services.floor.picture import STREAM, Picture
-from services.floor.placing import NoSuchDish, NotPlaced, OrderStream, Placing, Trouble, Type, Wish
-from services.floor.plugs import Action, NoSuchPlug, Plugs
-from services.floor.problems import MEDIA_TYPE, Problem
+from services.floor.picture import Picture
+from services.floor.placing import OrderStream, Placing, Trouble, Type, Wish
+from services.floor.plugs import Action, Plugs
+from services.floor.problems import MEDIA_TYPE, Problem, Refusal
 from services.floor.watch import Watch
 
 log = logging.getLogger("services.floor")
@@ -33,6 +33,9 @@ router = APIRouter()
 Name = Annotated[str, Field(min_length=1, max_length=limits.NAME_CHARS_MAX)]
 OrderId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,100}$")]
 Mode = Literal["well", "slow", "down", "loses"]
+# By name: what is only known as an Exception is answered, and then ends its connection.
+EXPECTED = (HTTPException, RequestValidationError, Refusal, AmendsError, psycopg.Error, sqlite3.Error)
+RETRY_AFTER = {"retry-after": "1"}
 AWAY = "A database is not to be reached now. Whether it was done is not known: look before it is repeated."
 
 
@@ -146,10 +149,7 @@ async def answer(request: Request, order_id: OrderId, asked: AskedAnswer) -> Don
 @router.post("/stream")
 async def set_stream(request: Request, asked: AskedStream) -> Done:
     """Place so many orders a second from now on; 0 ends it."""
-    floor = floor_of(request)
-    floor.orders.set(asked.per_s, asked.answer)
-    floor.picture.per_s = asked.per_s
-    floor.listeners.tell([STREAM])
+    floor_of(request).orders.set(asked.per_s, asked.answer)
     return Done(name="stream", now=f"{asked.per_s:g}")
 
 
@@ -202,7 +202,7 @@ def routes(floor: Floor) -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.floor = floor
     app.include_router(router)
-    for kind in (Exception, HTTPException, RequestValidationError):
+    for kind in (Exception, *EXPECTED):
         app.add_exception_handler(kind, _failed)
     return app
 
@@ -224,22 +224,14 @@ def problem_of(error: Exception) -> Problem:
             return Problem(
                 error.status_code, _NAMES.get(error.status_code, "refused"), error.detail, error.headers or {}
             )
-        case NoSuchDish():
-            return Problem(422, "no-such-dish", str(error))
-        case NoSuchPlug():
-            return Problem(404, "no-such-plug", f"{error} Nothing was changed.")
-        case NothingToAnswer():
-            return Problem(409, "nothing-to-answer", str(error))
-        case ProviderAway():
-            return Problem(503, "provider-away", str(error), {"retry-after": "1"})
+        case Refusal():
+            return Problem(error.status, error.name, str(error), RETRY_AFTER if error.status == 503 else {})
         case NotDone():
             return Problem(409, "not-done", str(error))
-        case NotPlaced():
-            return Problem(503, "not-placed", str(error), {"retry-after": "1"})
-        case psycopg.OperationalError() | sqlite3.Error():
-            return Problem(503, "unavailable", AWAY, {"retry-after": "1"})
+        case psycopg.OperationalError() | sqlite3.OperationalError():
+            return Problem(503, "unavailable", AWAY, RETRY_AFTER)
         case AmendsError():
-            return Problem(503, "unavailable", f"{error}. Nothing was changed.", {"retry-after": "1"})
+            return Problem(503, "unavailable", f"{error}. Nothing was changed.", RETRY_AFTER)
     return Problem(500, "bug", "A bug of the floor; its log says more. What was asked may have been done.")
 
 

@@ -15,9 +15,11 @@ ANY_LINES = "…"
 # Each differs from run to run; the rest has to be word for word.
 VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "TIME"),
+    (re.compile(r"\b\d\d:\d\d:\d\d\b"), "INTERVAL"),
     (re.compile(r"\b\d+(\.\d+)?s\b"), "SECONDS"),
     (re.compile(r"by \S+ \(epoch \d+\)"), "by SOMEBODY"),
     (re.compile(r"^shard +\d+"), "shard N"),
+    (re.compile(r"-{3,}"), "---"),  # below the head of a table
     (re.compile(r" +"), " "),  # columns are as wide as what varies in them
 )
 

@@ -18,7 +18,7 @@ from services.play import NAMES
 from tests.deadlines import deadline
 from tests.integration.services.floor_page import Page, page_of
 
-pytestmark = [pytest.mark.serial, pytest.mark.slow]
+pytestmark = [pytest.mark.serial, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -46,13 +46,8 @@ def test_every_key_is_read_and_every_variable_filled_in() -> None:
 
 
 def test_ports_have_names_and_variables() -> None:
-    assert port_names(kafka.package_text("compose.yaml")) == [
-        "floor",
-        "gateway",
-        "kafka",
-        "kafka-controller",
-        "postgres",
-    ]
+    shops = ["floor", "gateway", "mail", "webhook"]
+    assert port_names(kafka.package_text("compose.yaml")) == sorted([*shops, "kafka", "kafka-controller", "postgres"])
     assert port_variables({"kafka-controller": 20001}) == {"KAFKA_CONTROLLER_PORT": "20001"}
 
 

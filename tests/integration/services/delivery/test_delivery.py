@@ -6,7 +6,9 @@ from services.contracts import Item
 from services.delivery import menu
 from services.delivery.saga import delivery
 from tests.deadlines import eventually
-from tests.integration.services.delivery.shop import Shop
+from tests.integration.services.delivery.shop import PATIENT, Shop
+
+pytestmark = PATIENT
 
 CENTS = 4500
 

@@ -9,10 +9,12 @@ import psycopg
 import pytest
 
 from services.delivery import webhook
-from services.delivery.signature import SIGNATURE_HEADER, TOLERANCE_S
+from services.delivery.signature import SIGNATURE_HEADER, TOLERANCE_S, WEBHOOK_PATH
 from services.gateway.webhooks import signed
 from tests.deadlines import eventually
-from tests.integration.services.delivery.shop import SECRET, Shop
+from tests.integration.services.delivery.shop import PATIENT, SECRET, Shop
+
+pytestmark = PATIENT
 
 CENTS = 4500
 
@@ -20,7 +22,7 @@ CENTS = 4500
 def post(shop: Shop, body: bytes, header: str | None = None, at_s: float | None = None) -> httpx.Response:
     """As the provider would; signed now unless said otherwise."""
     header = signed(SECRET, body, int(at_s or time.time())) if header is None else header
-    url = f"http://127.0.0.1:{shop.ports['webhook']}{webhook.PATH}"
+    url = f"http://127.0.0.1:{shop.ports['webhook']}{WEBHOOK_PATH}"
     return httpx.post(url, content=body, headers={SIGNATURE_HEADER: header}, timeout=20)
 
 
@@ -33,7 +35,7 @@ def messages(shop: Shop, order: str) -> int:
     """How many came in at the saga."""
     query = """
         SELECT count(*) AS n FROM amends.journal JOIN amends.sagas USING (saga_no)
-        WHERE id = %s AND body::json->0->>'kind' = 'message'
+        WHERE id = %s AND body::json->0->>'in' = 'message'
     """
     return int(shop.rows("orchestrator", query, order)[0]["n"])
 
@@ -59,7 +61,7 @@ def test_each_no_says_why(shop: Shop) -> None:
         assert post(shop, nonsense).status_code == 422
     assert post(shop, b"x" * (webhook.BODY_BYTES_MAX + 1)).status_code == 413
     url = f"http://127.0.0.1:{shop.ports['webhook']}"
-    assert httpx.get(url + webhook.PATH).status_code == 405
+    assert httpx.get(url + WEBHOOK_PATH).status_code == 405
 
 
 def test_the_same_event_twice_is_one_message_also_at_the_same_time(shop: Shop) -> None:
