@@ -126,6 +126,13 @@ def test_money_adrift_is_shown_as_it_is_with_its_orders(window: Window, stage: S
     assert window.barriers() == []
 
 
+def test_two_orders_that_hide_each_other_in_the_sum_are_named(window: Window, stage: Stage) -> None:
+    stage.totals = {"adrift": "0.00", "adrift_orders": ["order-1042", "order-1040"]}
+    window.go()
+    expect(window.page.locator(".proof")).to_have_class(re.compile("is-adrift"))
+    expect(window.page.locator(".proof-sub a")).to_have_text(["order-1042", "order-1040"])
+
+
 def test_a_refused_button_says_what_is_unchanged_beside_it(window: Window, stage: Stage) -> None:
     window.go()
     settle(window)

@@ -32,9 +32,10 @@ export class Proof {
     const adrift = cents(totals.adrift);
     const sign = adrift < 0n ? "−" : "";
     const headline = h("h1", {}, h("b", {}, `${sign}${CURRENCY} ${amount(adrift < 0n ? -adrift : adrift)}`), " adrift");
-    this.element.classList.toggle("is-adrift", adrift !== 0n);
+    const isAdrift = adrift !== 0n || totals.adrift_orders.length > 0; // The sum is signed: two may hide each other.
+    this.element.classList.toggle("is-adrift", isAdrift);
     this.element.replaceChildren(
-      h("div", {}, headline, h("p", { class: "proof-sub" }, adrift ? this.#whence(totals) : SOUND)),
+      h("div", {}, headline, h("p", { class: "proof-sub" }, isAdrift ? this.#whence(totals) : SOUND)),
       sum(totals),
     );
   }

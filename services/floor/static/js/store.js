@@ -91,7 +91,7 @@ export class Store {
       this.totals = totals;
       this.hasBooks = true;
       serverSaid(totals.as_of);
-      const isAdrift = /[1-9]/.test(totals.adrift);
+      const isAdrift = /[1-9]/.test(totals.adrift) || totals.adrift_orders.length > 0;
       if (!isAdrift) this.adriftSince = 0;
       else if (!this.adriftSince) this.adriftSince = Date.parse(totals.as_of) || Date.now();
     });
