@@ -11,10 +11,10 @@ import { lay } from "./laying.js";
 import { stakeOf } from "./stakes.js";
 import { tell } from "./telling.js";
 import { afterWords, becomes, buttonWords, caseTitle, keyOf, offered, verbTells, verbTitle } from "./verbs.js";
+import { wordsOf } from "./words.js";
 
 /** @typedef {import("./shapes.js").Desk} Desk */
 /** @typedef {import("./store.js").Store} Store */
-
 const NOTE_MAX = 2_000;
 
 export class Case {
@@ -90,7 +90,7 @@ export class Case {
           desk.since && h("span", {}, `since ${clock(desk.since)}${needs ? phase : ""}`),
         ),
         h("h2", { class: "story", id: "h-case" }, caseTitle(desk, this.book)),
-        desk.why && h("p", { class: "why" }, "Its words: ", h("span", { class: "mono" }, desk.why)),
+        desk.why && h("p", { class: "why" }, "Its words: ", h("span", { class: "mono" }, wordsOf(desk.why))),
       ),
       h("a", { class: "btn", href: `#/saga/${encodeURIComponent(root)}` }, "Trace and journal"),
     );

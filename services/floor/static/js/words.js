@@ -161,3 +161,8 @@ export function workerName(worker) {
   const name = /^(orchestrator[-_ ]?\w*?)[-:]\d{2,}$/.exec(worker)?.[1];
   return name ? humanised(name).replace(/^./, (letter) => letter.toUpperCase()) : "Another process";
 }
+
+/** What an error says, without what it is made of. @param {string} error */
+export function wordsOf(error) {
+  return /\breason=(['"])(.*?)\1/.exec(error)?.[2] ?? error;
+}
