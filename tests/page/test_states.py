@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from tests.deadlines import eventually
 from tests.page.conftest import Open
-from tests.page.recorded import Shop, iso, many
+from tests.page.recorded import Shop, iso, many, undo
 from tests.page.stage import Stage
 from tests.page.window import DESKTOP, PHONE, Window
 
@@ -131,6 +131,19 @@ def test_two_orders_that_hide_each_other_in_the_sum_are_named(window: Window, st
     window.go()
     expect(window.page.locator(".proof")).to_have_class(re.compile("is-adrift"))
     expect(window.page.locator(".proof-sub a")).to_have_text(["order-1042", "order-1040"])
+
+
+def test_past_the_point_of_no_way_back_nothing_is_said_to_come_back(window: Window, stage: Stage) -> None:
+    child = stage.shop.sagas["order-1011/dispatch"]
+    taken_back = [{**child["ops"][0], "undo": undo()}, {**child["ops"][1], "state": "failed"}]
+    child |= {"status": "failed", "ops": taken_back, "ended_at": child["started_at"]}
+    stage.shop.sagas["order-1011"] |= {"status": "stuck", "error": "NoCourier()"}
+    window.go()
+    row = window.page.locator('[data-id="order-1011"]')
+    expect(row.locator(".state")).to_contain_text("Stuck")
+    expect(row.locator(".book").first).to_have_text("41.00")
+    assert row.locator(".m-todo").count() == 0
+    assert row.locator(".m-do").count() >= 4
 
 
 def test_a_refused_button_says_what_is_unchanged_beside_it(window: Window, stage: Stage) -> None:

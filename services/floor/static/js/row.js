@@ -136,11 +136,11 @@ export class Row {
 
   /** @param {Laid} laid @param {Book | undefined} book */
   #drawBooks(laid, book) {
-    const signature = JSON.stringify([book, laid.status, laid.cause !== null]);
+    const signature = JSON.stringify([book, laid.status, isGoingBack(laid)]);
     if (this.bookSignature === signature) return;
     this.bookSignature = signature;
     const [gateway, orders, stock] = this.books;
-    const toCome = laid.cause !== null && !laid.ended;
+    const toCome = isGoingBack(laid);
     if (!book) {
       for (const cell of this.books) cell.replaceChildren(h("span", { class: "none" }, "–"), h("span"));
       this.net.className = "net";
@@ -153,6 +153,11 @@ export class Row {
     lines(stock, count(book.stock.out), count(book.stock.back), String(book.stock.out), toCome);
     drawNet(this.net, laid, book);
   }
+}
+
+/** Whether the order itself is taken back; a child that took itself back leaves it standing. @param {Laid} laid */
+function isGoingBack(laid) {
+  return laid.cause !== null && laid.foldFrom === 0 && !laid.ended;
 }
 
 /** A band that only grew is no news, nor is one that now holds: its left part was there. @param {string} mark @param {string} key @param {Set<string>} drawn */
@@ -205,5 +210,5 @@ function lineOf(laid, book, needs) {
   if (!isZero(back)) return `${shown(taken)} taken, ${shown(back)} given back`;
   if (needs) return `held ${shown(taken)}`;
   if (laid.status === "completed") return `${shown(taken)} taken, delivered`;
-  return laid.cause && !laid.ended ? `giving back ${shown(taken)}` : `taken ${shown(taken)}`;
+  return isGoingBack(laid) ? `giving back ${shown(taken)}` : `taken ${shown(taken)}`;
 }
