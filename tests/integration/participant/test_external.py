@@ -80,7 +80,8 @@ async def test_a_purge_between_do_and_undo_nets_to_zero(inbox, inbox_url, gatewa
         inbox.connection.execute("UPDATE amends.inbox SET created_at = now() - interval '40 days'")
         lane = Lane(inbox_url, "test")
         async with lane.transaction() as connection:
-            assert await inbox_table.purge(connection, 10) == 1
+            await inbox_table.purge(connection, 10)
+        assert inbox.state(key) is None  # by us, or by the process itself, which purges as well
         await lane.close()
         if late_copy:
             await bench.handle(inbox.command_row(key, COMMAND, expires_in_s=-1), age_s=OLD_S)
