@@ -1,4 +1,7 @@
-"""The shop, with all that sells running before each test: a test that has killed something need not mend it."""
+"""The shop, with all that sells running before each test: a test that has killed something need not mend it.
+
+A shop is eight processes, so all its tests but one are serial: three workers would open three.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

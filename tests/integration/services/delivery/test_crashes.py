@@ -8,7 +8,7 @@ import pytest
 from tests.deadlines import eventually
 from tests.integration.services.delivery.shop import PATIENT, SELLING, Shop
 
-pytestmark = [pytest.mark.slow, PATIENT]
+pytestmark = [pytest.mark.serial, PATIENT]
 
 ENDED = ("completed", "failed")
 STORM_ORDERS, STORM_KILLS, SEED = 24, 16, 20_261

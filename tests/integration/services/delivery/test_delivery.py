@@ -24,6 +24,7 @@ def test_a_meal_is_paid_for_and_brought(shop: Shop) -> None:
     assert shop.violations([order]) == []
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("how", ["refuses", "has no money"])
 def test_who_does_not_pay_gets_nothing_and_leaves_nothing(shop: Shop, how: str) -> None:
     order = shop.order()
@@ -37,6 +38,7 @@ def test_who_does_not_pay_gets_nothing_and_leaves_nothing(shop: Shop, how: str) 
     assert shop.violations([order]) == []
 
 
+@pytest.mark.serial
 def test_when_nobody_pays_the_payment_is_closed_and_nobody_can_pay_it_later(shop: Shop) -> None:
     order = shop.order(pay_within_s=1)
     shop.asked(order)
@@ -46,6 +48,7 @@ def test_when_nobody_pays_the_payment_is_closed_and_nobody_can_pay_it_later(shop
     assert shop.violations([order]) == []
 
 
+@pytest.mark.serial
 def test_what_is_sold_out_is_never_asked_money_for(shop: Shop) -> None:
     order = shop.order(dishes=[Item(sku="satay", quantity=1), Item(sku=menu.SOLD_OUT, quantity=1)])
     shop.ended(order, "failed")
@@ -53,6 +56,7 @@ def test_what_is_sold_out_is_never_asked_money_for(shop: Shop) -> None:
     assert shop.violations([order]) == []
 
 
+@pytest.mark.serial
 def test_without_a_courier_a_person_decides_and_the_meal_is_brought_all_the_same(shop: Shop) -> None:
     order = shop.order(address=menu.ADDRESS_WITHOUT_COURIER)
     shop.asked(order)
@@ -65,6 +69,7 @@ def test_without_a_courier_a_person_decides_and_the_meal_is_brought_all_the_same
     assert shop.violations([order]) == []
 
 
+@pytest.mark.serial
 def test_a_disputed_payment_is_stuck_until_the_bank_has_decided(shop: Shop) -> None:
     order = shop.order(card=menu.DISPUTED_CARD)
     payment = shop.asked(order)
@@ -79,6 +84,7 @@ def test_a_disputed_payment_is_stuck_until_the_bank_has_decided(shop: Shop) -> N
     assert shop.violations([order]) == []
 
 
+@pytest.mark.serial
 def test_a_provider_that_loses_answers_tells_twice_and_is_asked_once(shop: Shop) -> None:
     shop.gateway.post("/admin/phase", json={"phase": "loses"}).raise_for_status()
     paid, refused = shop.order(), shop.order()
@@ -95,6 +101,7 @@ def test_a_provider_that_loses_answers_tells_twice_and_is_asked_once(shop: Shop)
     assert shop.violations([paid, refused]) == []
 
 
+@pytest.mark.serial
 def test_a_provider_that_is_down_is_waited_for(shop: Shop) -> None:
     shop.gateway.post("/admin/phase", json={"phase": "down"}).raise_for_status()
     order = shop.order()

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, Message, Producer
 from tests.deadlines import deadline, eventually
 from tests.integration.services.delivery.shop import LISTENING, PATIENT, ROOT, Shop
 
-pytestmark = [pytest.mark.slow, PATIENT]
+pytestmark = [pytest.mark.serial, PATIENT]
 
 
 @pytest.fixture

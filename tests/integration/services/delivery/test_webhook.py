@@ -14,7 +14,7 @@ from services.gateway.webhooks import signed
 from tests.deadlines import eventually
 from tests.integration.services.delivery.shop import PATIENT, SECRET, Shop
 
-pytestmark = PATIENT
+pytestmark = [pytest.mark.serial, PATIENT]
 
 CENTS = 4500
 
