@@ -27,16 +27,23 @@ OF_ONE = (401, 403, 404, 422, 429, 500, 503, 504)
 OF_WRITES = (400, 401, 403, 413, 415, 422, 429, 500, 503, 504)
 
 
+OfStatus = Annotated[list[Status] | None, Query(description="Of this status; again for each.")]
+OfType = Annotated[str | None, Query(min_length=1, max_length=limits.NAME_CHARS_MAX, pattern=models.NAME)]
+Contains = Annotated[
+    str, Query(max_length=limits.NAME_CHARS_MAX, pattern=models.NAME, description="In the id, letter by letter.")
+]
+OlderThan = Annotated[float | None, Query(ge=0, le=AGE_S_MAX, description="Begun at least so long ago.")]
+FromCursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")]
+
+
 @router.get("/sagas", operation_id="list_sagas", responses=refusals(*OF_ALL))
 async def list_sagas(
     access: HasAccess,
-    status: Annotated[list[Status] | None, Query(description="Of this status; again for each.")] = None,
-    type: Annotated[str | None, Query(min_length=1, max_length=limits.NAME_CHARS_MAX, pattern=models.NAME)] = None,
-    contains: Annotated[
-        str, Query(max_length=limits.NAME_CHARS_MAX, pattern=models.NAME, description="In the id, letter by letter.")
-    ] = "",
-    older_than_s: Annotated[float | None, Query(ge=0, le=AGE_S_MAX, description="Begun at least so long ago.")] = None,
-    cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")] = None,
+    status: OfStatus = None,
+    type: OfType = None,
+    contains: Contains = "",
+    older_than_s: OlderThan = None,
+    cursor: FromCursor = None,
     limit: Annotated[int, Query(ge=1, le=limits.LISTED_MAX)] = limits.LISTED_DEFAULT,
 ) -> models.SagaList:
     """The newest first, a page at a time. New sagas move nothing: none is told twice or left out."""
@@ -49,13 +56,11 @@ async def list_sagas(
 @router.get("/outlines", operation_id="list_outlines", responses=refusals(*OF_ALL))
 async def list_outlines(
     access: HasAccess,
-    status: Annotated[list[Status] | None, Query(description="Of this status; again for each.")] = None,
-    type: Annotated[str | None, Query(min_length=1, max_length=limits.NAME_CHARS_MAX, pattern=models.NAME)] = None,
-    contains: Annotated[
-        str, Query(max_length=limits.NAME_CHARS_MAX, pattern=models.NAME, description="In the id, letter by letter.")
-    ] = "",
-    older_than_s: Annotated[float | None, Query(ge=0, le=AGE_S_MAX, description="Begun at least so long ago.")] = None,
-    cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")] = None,
+    status: OfStatus = None,
+    type: OfType = None,
+    contains: Contains = "",
+    older_than_s: OlderThan = None,
+    cursor: FromCursor = None,
     limit: Annotated[int, Query(ge=1, le=AT_ONCE_MAX)] = api_limits.OUTLINES_DEFAULT,
 ) -> models.Outlines:
     """As the list of sagas, each with what it did and waits for. The page and what it says are of one instant."""
