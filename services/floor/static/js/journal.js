@@ -202,7 +202,7 @@ function answer(outcome) {
 
 /** @param {string} outcome */
 function said(outcome) {
-  return { succeeded: "done", failed: "refused", retry: "no answer, again", unknown: "unknown" }[outcome] ?? outcome;
+  return { succeeded: "done", failed: "refused", retry: "to be tried again", unknown: "unknown" }[outcome] ?? outcome;
 }
 
 /** @param {Record<string, any>} line @param {Map<number, string>} names */
