@@ -1,6 +1,5 @@
 """Fixtures of the page's tests: a browser, and a window on whatever serves the page."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -46,9 +45,3 @@ def open_window(browser: Browser, stage: Stage) -> Iterator[Open]:
 @pytest.fixture
 def window(open_window: Open) -> Window:
     return open_window()
-
-
-@pytest.fixture(scope="session")
-def wants_pictures() -> bool:
-    """Whether the tests shall write docs/images/floor-*.png: AMENDS_PICTURES=1."""
-    return os.environ.get("AMENDS_PICTURES") == "1"

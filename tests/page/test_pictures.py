@@ -4,6 +4,7 @@ Without that nothing is written, so that a run of the tests leaves the tree as i
 """
 
 import io
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,11 @@ from tests.page.test_journeys import WHOLE_MS, answer, placed, row_of, stands, u
 from tests.page.window import PHONE, Window, opened
 
 __all__ = ["url"]
-pytestmark = [pytest.mark.serial, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.serial,
+    pytest.mark.slow,
+    pytest.mark.skipif(os.environ.get("AMENDS_PICTURES") != "1", reason="AMENDS_PICTURES is not 1"),
+]
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 SIZE = (1280, 800)
@@ -25,9 +30,7 @@ COLOURS = 256
 
 
 @pytest.fixture
-def window(browser: Browser, url: str, wants_pictures: bool) -> Iterator[Window]:
-    if not wants_pictures:
-        pytest.skip("AMENDS_PICTURES is not 1")
+def window(browser: Browser, url: str) -> Iterator[Window]:
     with opened(browser, url, SIZE) as window:
         window.page.set_default_timeout(WHOLE_MS)
         window.go()
