@@ -62,6 +62,10 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give its connections back. A request after it opens new ones."""
         pool, self._pool, self._loop = self._pool, None, None
         hearing, self._hearing = self._hearing, None
         feed, self._feed = self._feed, None

@@ -48,6 +48,10 @@ class SyncClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give its connections back. A request after it opens new ones."""
         pool, self._pool = self._pool, None
         hearing, self._hearing = self._hearing, None
         if hearing is not None:

@@ -249,3 +249,10 @@ async def test_what_is_read_at_once_is_of_one_instant(client: Client, database_u
 async def test_what_is_read_at_once_writes_nothing(client: Client) -> None:
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         await client.read_at_once(requests.start("checkout", 1, "{}", "order-7", ""))
+
+
+def test_a_client_that_was_closed_opens_again(settings: Settings) -> None:
+    client = SyncClient(settings)
+    for _ in range(2):
+        assert client.list().sagas == ()
+        client.close()

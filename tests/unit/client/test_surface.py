@@ -23,6 +23,7 @@ PROMISED = [
     "skip",
     "fail",
     "unblock",
+    "close",
 ]
 
 
