@@ -65,7 +65,6 @@ async def leave(ours: shop.Connection, order_id: str, country: str, state: str) 
 
 async def work() -> None:
     async with await AsyncConnection.connect(shop.DATABASE_URL, autocommit=True) as ours:
-        await ours.execute(TABLE)
         while True:
             if not await advance(ours):
                 await asyncio.sleep(POLL_S)

@@ -301,7 +301,8 @@ def test_a_stopped_exporter_is_deposed_with_its_session(database_url: str, colle
         collector.release.set()
         with psycopg.connect(database_url, autocommit=True) as connection:
             connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'spans'"
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND application_name = 'spans'"  # not another test's
             )
         with exporting(database_url, endpoint):
             eventually(lambda: waiting(database_url) == 0, 60, "the queue is empty")
