@@ -109,8 +109,6 @@ make_environment() {
     echo "Making .venv with $("$python" --version) ($python)"
     "$python" -m venv "$partial"
     install "$partial/bin/python" requirements.lock
-    launcher > "$partial/bin/amends"
-    chmod +x "$partial/bin/amends"
     touch "$partial/$(stamp_of demo requirements.lock)"
     if complete demo; then  # Another run was quicker.
         rm -rf "$partial"
@@ -120,20 +118,12 @@ make_environment() {
     fi
 }
 
-# An installed script would hold the path of the partial environment in its first line.
-launcher() {
-    cat <<'LAUNCHER'
-#!/bin/sh
-bin=$(cd "$(dirname "$0")" && pwd)
-PYTHONPATH="$bin/../..${PYTHONPATH:+:$PYTHONPATH}" exec "$bin/python" -m orchestrator.cli.main "$@"
-LAUNCHER
-}
-
 main() {
     local kind=$1
     shift
     announce "$kind"
     complete demo || make_environment
+    cmp -s compose/launcher.sh .venv/bin/amends || cp compose/launcher.sh .venv/bin/amends
     if [ "$kind" = dev ] && ! complete dev; then
         install .venv/bin/python requirements-dev.lock
         touch ".venv/$(stamp_of dev requirements-dev.lock)"
