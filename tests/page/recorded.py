@@ -182,8 +182,19 @@ def _with_a_person(shop: Shop) -> None:
     shop.add(saga(1011, "running", sent, 400, pivot_seq=PIVOT_SEQ), book(1011, "41.00", 2))
     no_courier = [op(0, "call", "PrintLabel"), op(1, "call", "BookCourier", "open", attempts=4)]
     shop.add(child(1011, "stuck", no_courier, 390, error="NoCourier(address='Atlantis')"))
+    _given_up_by_its_child(shop)
     refused = steps(4)
     why = "RefundRefused: the card's bank has a dispute open"
     refused[2] |= {"undo": undo("failed", 7, why)}
     shop.add(saga(987, "stuck", refused, 850, error=why), book(987, "89.00", 7))
     shop.add(saga(931, "blocked", steps(3), 900, error="NonDeterminismError: line 40"), untaken(931, "63.50", 4))
+
+
+def _given_up_by_its_child(shop: Shop) -> None:
+    """The child ended as failed and took back its own label; its order is past the pivot."""
+    why = "NoCourier(address='Atlantis')"
+    sent = steps(6, "open")
+    sent[5] |= {"child_id": "order-955/dispatch"}
+    shop.add(saga(955, "stuck", sent, 870, pivot_seq=PIVOT_SEQ, error=why), book(955, "40.50", 5))
+    undone = [op(0, "call", "PrintLabel", undo=undo()), op(1, "call", "BookCourier", "failed")]
+    shop.add(child(955, "failed", undone, 869, error=why))

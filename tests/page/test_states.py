@@ -10,12 +10,12 @@ from tests.deadlines import eventually
 from tests.page.conftest import Open
 from tests.page.recorded import Shop, iso, many, undo
 from tests.page.stage import Stage
-from tests.page.window import DESKTOP, PHONE, Window
+from tests.page.window import DESKTOP, LAPTOP, PHONE, Window
 
 pytestmark = pytest.mark.slow
 
 SAGAS = ("saga/order-1042", "saga/order-1044", "saga/order-1011")
-DESKS = ("desk/order-987", "desk/order-1011%2Fdispatch")
+DESKS = ("desk/order-987", "desk/order-1011%2Fdispatch", "desk/order-955")
 PLACES = ("", *SAGAS, *DESKS, "nowhere")
 TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 ROWS_DRAWN_MAX = 48  # a window of 1,080 px at most, and eight on either side
@@ -68,7 +68,8 @@ def test_an_empty_shop_says_what_to_do(window: Window, stage: Stage) -> None:
 
 
 def test_an_empty_filter_says_so_and_shows_all_again(window: Window, stage: Stage) -> None:
-    del stage.shop.sagas["order-987"], stage.shop.sagas["order-931"], stage.shop.sagas["order-1011/dispatch"]
+    for stuck in ("order-987", "order-955", "order-931", "order-1011/dispatch"):
+        del stage.shop.sagas[stuck]
     window.go()
     expect(window.page.locator(".row").first).to_be_visible()
     window.page.get_by_role("button", name=re.compile("Needs you")).click()
@@ -144,6 +145,34 @@ def test_past_the_point_of_no_way_back_nothing_is_said_to_come_back(window: Wind
     expect(row.locator(".book").first).to_have_text("41.00")
     assert row.locator(".m-todo").count() == 0
     assert row.locator(".m-do").count() >= 4
+
+
+def test_what_a_child_took_back_by_itself_is_told_at_the_desk_and_nothing_covers_it(window: Window) -> None:
+    window.go("desk/order-955")
+    back = window.page.locator(".stand section", has_text="Taken back so far")
+    expect(back).to_contain_text("void the label")
+    expect(back).not_to_contain_text("Nothing yet")
+    words, tie = window.page.evaluate(PIVOT_WORDS_AND_TIE)
+    assert words["right"] < tie["left"] or tie["right"] < words["left"], (words, tie)
+
+
+# What CSS writes has no box to ask for; its place in its parent is known.
+PIVOT_WORDS_AND_TIE = """() => {
+    const pair = document.querySelector(".pair.pivot"), style = getComputedStyle(pair, "::after");
+    const left = pair.getBoundingClientRect().left + parseFloat(style.left);
+    const tie = pair.querySelector(".tie b").getBoundingClientRect();
+    return [{ left, right: left + parseFloat(style.width) }, { left: tie.left, right: tie.right }];
+}"""
+
+
+def test_every_filter_can_be_read_on_a_small_laptop(open_window: Open) -> None:
+    window = open_window(size=LAPTOP)
+    window.go()
+    expect(window.page.locator(".row").first).to_be_visible()
+    cut = window.page.evaluate(
+        "() => { const f = document.querySelector('.filters'); return f.scrollWidth - f.clientWidth; }"
+    )
+    assert cut <= 0
 
 
 def test_a_refused_button_says_what_is_unchanged_beside_it(window: Window, stage: Stage) -> None:

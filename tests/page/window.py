@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from tests.deadlines import deadline
 
-DESKTOP, PHONE = (1440, 900), (390, 844)
+DESKTOP, LAPTOP, PHONE = (1440, 900), (1280, 720), (390, 844)
 SERIOUS = ("serious", "critical")
 WITNESS = """
     window.violations = [];

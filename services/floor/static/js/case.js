@@ -39,7 +39,8 @@ export class Case {
 
   /** @param {Desk} desk */
   draw(desk) {
-    const signature = JSON.stringify([desk, this.store.mayOperate, this.store.books.get(this.store.rootOf(this.id))]);
+    const inside = this.#takenBackInside().map(({ seq }) => seq);
+    const signature = JSON.stringify([desk, this.store.mayOperate, this.book, inside]);
     if (this.signature === signature) return;
     this.signature = signature;
     const hadNote = document.activeElement === this.note;
@@ -98,15 +99,26 @@ export class Case {
 
   /** The whole order is drawn, though a child of it may be what waits. */
   #ribbon() {
-    const outline = this.store.outlines.get(this.store.rootOf(this.id));
-    if (!outline) return h("div");
-    const laid = lay(outline, this.store.columns, this.store.find);
+    const laid = this.#laid();
+    if (!laid) return h("div");
     const { list, parts } = hero(laid, tell(laid, [], this.book), [], this.book, () => "taken over");
     for (const { el, hide } of parts) if (hide !== undefined) el.classList.add("is-off");
     list.querySelectorAll(".seam-h").forEach((seam) => seam.remove());
     list.classList.remove("has-seams");
     list.classList.toggle("is-flat", !laid.cause);
     return list;
+  }
+
+  #laid() {
+    const outline = this.store.outlines.get(this.store.rootOf(this.id));
+    return outline && lay(outline, this.store.columns, this.store.find);
+  }
+
+  /** What its children took back by themselves, of which its own journal has no line. */
+  #takenBackInside() {
+    if (this.store.rootOf(this.id) !== this.id) return [];
+    const cells = this.#laid()?.cells ?? [];
+    return cells.filter(({ sagaId, op }) => sagaId !== this.id && op.undo?.state === "undone").map(({ op }) => op);
   }
 
   /** @param {Desk} desk */
@@ -134,7 +146,7 @@ export class Case {
         h("b", {}, isBack ? (stake?.isZero ? stake.left : "") : stake && !stake.isZero ? stake.left : ""),
       );
     };
-    const back = desk.taken_back.map((op) => line(op, "c-undo", "i-undone", true));
+    const back = [...desk.taken_back, ...this.#takenBackInside()].map((op) => line(op, "c-undo", "i-undone", true));
     const stands = desk.standing.map((op) =>
       line(
         op,

@@ -65,6 +65,7 @@ function pair(scene, cells, paths, at) {
     isCause && "failed",
     isPivot && "pivot",
     isPivot && laid.outline.pivot_seq !== null && "is-set",
+    isPivot && cells.some(({ op }) => op.undo) && "has-undo",
     ...seamClasses(scene, cells),
     at === laid.columns.length - 1 && "end",
   ];
