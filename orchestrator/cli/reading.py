@@ -255,7 +255,10 @@ def _entry_text(entry: dict[str, Any]) -> str:
 
 
 def _decisions_text(decisions: list[dict[str, Any]]) -> str:
-    return "; ".join(_decision_text(decision) for decision in decisions)
+    """All that is settled is one item: at an end each service is told that it may forget."""
+    settled = [str(decision.get("service", "?")) for decision in decisions if decision.get("op") == "settle"]
+    texts = [_decision_text(decision) for decision in decisions if decision.get("op") != "settle"]
+    return "; ".join([*([f"settle {', '.join(settled)}"] if settled else []), *texts])
 
 
 def _decision_text(decision: dict[str, Any]) -> str:

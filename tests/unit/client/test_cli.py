@@ -162,3 +162,9 @@ def test_a_turn_that_seems_to_be_before_its_start_is_shown_at_it() -> None:
     at_us = int(started_at.timestamp() * 1_000_000)
     assert reading._after(SimpleNamespace(body=[{"at": at_us - 15_000}]), started_at) == "+0.000s"
     assert reading._after(SimpleNamespace(body=[{"at": at_us + 15_000}]), started_at) == "+0.015s"
+
+
+def test_what_is_settled_is_one_item_that_names_the_services() -> None:
+    settled = [{"op": "settle", "service": name, "seqs": [0]} for name in ("orders", "stock")]
+    text = reading._decisions_text([*settled, {"op": "finish", "name": "completed"}])
+    assert text == "settle orders, stock; finish completed"

@@ -6,11 +6,10 @@ import { h, icon } from "./dom.js";
 import { post, Refused, sagaPath } from "./api.js";
 import { clock } from "./clock.js";
 import { hero } from "./hero.js";
-import { labelOf } from "./labels.js";
 import { lay } from "./laying.js";
-import { stakeOf } from "./stakes.js";
+import { standing, takenBackInside } from "./standing.js";
 import { tell } from "./telling.js";
-import { afterWords, becomes, buttonWords, caseTitle, keyOf, offered, verbTells, verbTitle } from "./verbs.js";
+import { afterWords, becomes, buttonWords, caseTitle, offered, verbTells, verbTitle } from "./verbs.js";
 import { wordsOf } from "./words.js";
 
 /** @typedef {import("./shapes.js").Desk} Desk */
@@ -51,7 +50,7 @@ export class Case {
     this.element.replaceChildren(
       this.#head(desk),
       this.#ribbon(),
-      this.#standing(desk),
+      standing(desk, this.#takenBackInside(), this.book),
       isOver ? this.#settled(desk) : this.#verbs(desk, verbs),
       this.#audit(desk),
     );
@@ -114,54 +113,8 @@ export class Case {
     return outline && lay(outline, this.store.columns, this.store.find);
   }
 
-  /** What its children took back by themselves, of which its own journal has no line. */
   #takenBackInside() {
-    if (this.store.rootOf(this.id) !== this.id) return [];
-    const cells = this.#laid()?.cells ?? [];
-    return cells.filter(({ sagaId, op }) => sagaId !== this.id && op.undo?.state === "undone").map(({ op }) => op);
-  }
-
-  /** @param {Desk} desk */
-  #standing(desk) {
-    const line = (
-      /** @type {import("./shapes.js").Op} */ op,
-      /** @type {string} */ className,
-      /** @type {string} */ mark,
-      /** @type {boolean} */ isBack,
-    ) => {
-      const label = labelOf(keyOf(op));
-      const stake = stakeOf(keyOf(op), this.book);
-      const said = isBack
-        ? label.undoes
-        : op.state === "unknown"
-          ? "perhaps: nobody knows"
-          : op.undo?.state === "failed"
-            ? `its undo was refused, ${op.undo.attempts} ${op.undo.attempts === 1 ? "try" : "tries"}`
-            : label.does;
-      return h(
-        "li",
-        {},
-        icon(mark, `ico ${className}`),
-        h("span", {}, label.stands, h("small", {}, said.charAt(0).toLowerCase() + said.slice(1))),
-        h("b", {}, isBack ? (stake?.isZero ? stake.left : "") : stake && !stake.isZero ? stake.left : ""),
-      );
-    };
-    const back = [...desk.taken_back, ...this.#takenBackInside()].map((op) => line(op, "c-undo", "i-undone", true));
-    const stands = desk.standing.map((op) =>
-      line(
-        op,
-        op.undo?.state === "failed" ? "c-stuck" : "c-do",
-        op.undo?.state === "failed" ? "i-stuck" : "i-running",
-        false,
-      ),
-    );
-    const none = (/** @type {string} */ words) => h("li", {}, h("i"), h("span", { class: "dim" }, words), h("b"));
-    return h(
-      "div",
-      { class: "stand" },
-      h("section", {}, h("h3", {}, "Taken back so far"), h("ul", {}, back.length ? back : none("Nothing yet"))),
-      h("section", {}, h("h3", {}, "Still standing"), h("ul", {}, stands.length ? stands : none("Nothing"))),
-    );
+    return this.store.rootOf(this.id) === this.id ? takenBackInside(this.#laid()?.cells ?? [], this.id) : [];
   }
 
   /** @param {Desk} desk @param {import("./shapes.js").Preview[]} verbs */
