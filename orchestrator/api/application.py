@@ -39,6 +39,12 @@ _BEARER = HTTPBearer(auto_error=False, description="A token of AMENDS_API_TOKENS
 class Api(FastAPI):
     """FastAPI, with problems in its document."""
 
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Open what it needs, and close it. Enter this in the lifespan of an app that mounts it: nobody else does."""
+        async with self.router.lifespan_context(self):
+            yield
+
     def openapi(self) -> dict[str, Any]:
         if not self.openapi_schema:
             self.openapi_schema = with_problems(super().openapi())
@@ -51,12 +57,12 @@ def create_api(
     client: Client | None = None,
     app: App | None = None,
     tokens: Sequence[Token] | None = None,
-) -> FastAPI:
-    """An ASGI app, to be served by itself or mounted in one of yours.
+) -> Api:
+    """An ASGI app, to be served by itself, or mounted in one of yours whose lifespan enters `running`.
 
-    Without settings they are read from the environment. Give your own `client` if you mount it: the lifespan of an app
-    that is mounted is not run, and what the API opens is closed there. With `app` its sagas' inputs are checked, and
-    its messages known. `tokens` None: those of the settings. Raises DependencyError for settings that can't be.
+    Without settings they are read from the environment. A `client` of yours is used, and left open. With `app` its
+    sagas' inputs are checked, and its messages known. `tokens` None: those of the settings. Raises DependencyError for
+    settings that can't be.
     """
     settings = settings or read_settings()
     used = Access(client or Client(settings), settings, app, service_clients(settings))

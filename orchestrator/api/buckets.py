@@ -8,22 +8,24 @@ from orchestrator.api import limits
 
 
 class Bucket:
-    """Full at first; each request takes one. Not for several threads."""
+    """Full of `burst` at first; each request takes one, and `per_s` come back. Not for several threads."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, burst: int, per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._burst = float(burst)
+        self._per_s = per_s
         self._clock = clock
-        self._left = float(limits.BURST_MAX)
+        self._left = self._burst
         self._at_s = clock()
 
     def take(self) -> int | None:
         """None: go ahead. Else so many seconds, at least one, until there is something in it again."""
         now_s = self._clock()
-        self._left = min(float(limits.BURST_MAX), self._left + (now_s - self._at_s) * limits.RATE_PER_S)
+        self._left = min(self._burst, self._left + (now_s - self._at_s) * self._per_s)
         self._at_s = now_s
         if self._left >= 1:
             self._left -= 1
             return None
-        return max(1, math.ceil((1 - self._left) / limits.RATE_PER_S))
+        return max(1, math.ceil((1 - self._left) / self._per_s))
 
 
 class Buckets:
@@ -34,4 +36,7 @@ class Buckets:
 
     def take(self, name: str) -> int | None:
         """As `Bucket.take`."""
-        return self._by_name.setdefault(name, Bucket()).take()
+        bucket = self._by_name.get(name)
+        if bucket is None:
+            bucket = self._by_name[name] = Bucket(limits.BURST_MAX, limits.RATE_PER_S)
+        return bucket.take()

@@ -2,23 +2,20 @@
 
 Plain ASGI, so that a body is counted while it comes and nothing of a refused request is parsed. There are no cookies: a
 browser sends no token by itself, so a foreign page can only reach an API without tokens. That one answers to this
-machine alone: by the address of the caller, by a Host header that is loopback (a foreign name that was made to point
-here is refused), to no other Origin, and where something is changed by JSON only, which no form can send.
+machine alone (`loopback`), and where something is changed by JSON only, which no form can send.
 """
 
 import asyncio
-import ipaddress
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Callable, Sequence
 
-from fastapi import HTTPException
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.api import limits, problems
+from orchestrator.api.bodies import Body, head_bytes
 from orchestrator.api.buckets import Buckets
+from orchestrator.api.loopback import LOOKING, is_of_another_page, why_not_local
 from orchestrator.api.problems import Problem
 from orchestrator.api.tokens import LOCAL, Caller, Token, caller_with
 
@@ -27,12 +24,11 @@ log = logging.getLogger("orchestrator.api")
 OPEN_PATHS = ("/v1/health",)  # a probe has no token, and hears no more than yes or no
 PROBE = ""  # the name of whoever comes to these without a token
 GUESSES = "/"  # no token has this name: what was refused is counted under it
-LOOKING = ("GET", "HEAD", "OPTIONS")
 CALLER = "amends.caller"
 STREAM_TYPE = "text/event-stream"
 ALWAYS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
-# Whoever comes through a proxy is not on this machine, whatever the address says.
-FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+LOCAL_TODO = "Without tokens it answers to this machine only: set AMENDS_API_TOKENS (`amends api token NAME ROLE`)."
+ANOTHER_PAGE = "It is of a page of another origin; AMENDS_API_ORIGINS names those that may."
 
 
 class Guard:
@@ -79,7 +75,7 @@ class Guard:
             await answer.refuse(problems.too_slow())
 
     async def _checked(self, scope: Scope, receive: Receive, answer: "Answer") -> None:
-        if _head_bytes(scope) > limits.HEAD_BYTES_MAX:
+        if head_bytes(scope) > limits.HEAD_BYTES_MAX:
             await answer.refuse(problems.head_too_large())
             return
         headers = Headers(scope=scope)
@@ -87,15 +83,15 @@ class Guard:
         if isinstance(found, Problem):
             # What is refused counts, too, so that nobody guesses tokens as fast as the network is.
             retry_after_s = self._buckets.take(GUESSES)
-            await answer.refuse(found if retry_after_s is None else problems.too_many(retry_after_s))
+            await answer.refuse(found if retry_after_s is None else _too_many(retry_after_s))
             return
         if (retry_after_s := self._buckets.take(found.name)) is not None:
-            await answer.refuse(problems.too_many(retry_after_s))
+            await answer.refuse(_too_many(retry_after_s))
             return
         if scope["method"] not in LOOKING and (refused := self._refusal(scope, headers, found)) is not None:
             await answer.refuse(refused)
             return
-        body = Body(receive)
+        body = Body(receive, limits.BODY_BYTES_MAX)
         if body.is_announced_too_large(headers):
             await answer.refuse(problems.too_large())
             return
@@ -104,8 +100,7 @@ class Guard:
 
     def _caller(self, scope: Scope, headers: Headers) -> Caller | Problem:
         if not self._tokens:
-            why_not = _why_not_local(scope, headers)
-            return Caller(LOCAL, "operate") if why_not is None else problems.forbidden(why_not)
+            return self._local_caller(scope, headers)
         scheme, _, text = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and len(text) <= limits.TOKEN_CHARS_MAX:
             found = caller_with(text.strip(), self._tokens)
@@ -114,33 +109,19 @@ class Guard:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         return Caller(PROBE, "read") if path in OPEN_PATHS and not text else problems.unauthenticated()
 
+    def _local_caller(self, scope: Scope, headers: Headers) -> Caller | Problem:
+        """Without tokens a page of another site gets nothing at all: it could take all places of the streams."""
+        if (why_not := why_not_local(scope, headers)) is not None:
+            return problems.forbidden(f"{why_not} {LOCAL_TODO}")
+        if is_of_another_page(scope, headers, self._origins):
+            return problems.forbidden(ANOTHER_PAGE)
+        return Caller(LOCAL, "operate")
+
     def _refusal(self, scope: Scope, headers: Headers, caller: Caller) -> Problem | None:
         """Of what would change something."""
         if caller.role != "operate":
             return problems.forbidden("It needs a token of the role `operate`; this one is of `read`.")
-        origin = headers.get("origin")
-        if origin is not None and origin not in self._origins and origin != _own_origin(scope, headers):
-            return problems.forbidden("It is of a page of another origin; AMENDS_API_ORIGINS names those that may.")
-        return None
-
-
-class Body:
-    """Counts a body as it comes: what it says of its length is not believed."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._bytes = 0
-
-    def is_announced_too_large(self, headers: Mapping[str, str]) -> bool:
-        length = headers.get("content-length", "")
-        return length.isdecimal() and (len(length) > 12 or int(length) > limits.BODY_BYTES_MAX)
-
-    async def receive(self) -> Message:
-        message = await self._receive()
-        self._bytes += len(message.get("body", b""))
-        if self._bytes > limits.BODY_BYTES_MAX:
-            raise HTTPException(413)  # the one error that FastAPI lets through while it reads a body
-        return message
+        return problems.forbidden(ANOTHER_PAGE) if is_of_another_page(scope, headers, self._origins) else None
 
 
 class Answer:
@@ -167,56 +148,14 @@ class Answer:
     async def refuse(self, problem: Problem) -> None:
         if self._begun:
             return
-        body = problem.body(self._instance)
-        headers = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
-        headers += [(b"content-type", problems.MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
-        await self.send({"type": "http.response.start", "status": problem.status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": body})
+        await problems.send_problem(self.send, problem, self._instance)
+
+
+def _too_many(retry_after_s: int) -> Problem:
+    return problems.too_many(retry_after_s, limits.RATE_PER_S, " with one token")
 
 
 def raw_path(scope: Scope) -> str:
     """The path as it was sent: in an id, `%2F` is a letter and `/` is none. The routes decode what they take of it."""
     sent: bytes | None = scope.get("raw_path")
     return scope["path"] if sent is None else sent.partition(b"?")[0].decode("ascii", "replace")
-
-
-def _head_bytes(scope: Scope) -> int:
-    """Servers have limits of their own, but some look only at what is not complete yet."""
-    listed = sum(len(name) + len(value) for name, value in scope["headers"])
-    return listed + len(scope.get("raw_path") or scope["path"]) + len(scope.get("query_string", b""))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or an address is this machine and nobody else's."""
-    if host == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return bool((mapped or address).is_loopback)
-
-
-def _why_not_local(scope: Scope, headers: Headers) -> str | None:
-    client: Any = scope.get("client")
-    todo = "Without tokens it answers to this machine only: set AMENDS_API_TOKENS (`amends api token NAME ROLE`)."
-    if client is not None and not is_loopback(client[0]):
-        return f"It comes from {client[0]}. {todo}"
-    if through := [name for name in FORWARDED if name in headers]:
-        return f"It comes through a proxy ({', '.join(through)}). {todo}"
-    host = _host_of(headers.get("host", ""))
-    if not is_loopback(host):
-        return f"It is for the host {host[:100]!r}. {todo}"
-    return None
-
-
-def _host_of(header: str) -> str:
-    try:
-        return urlsplit(f"//{header}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def _own_origin(scope: Scope, headers: Headers) -> str:
-    return f"{scope.get('scheme', 'http')}://{headers.get('host', '')}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 import psycopg
+from starlette.types import Send
 
 from orchestrator.api import limits
 from orchestrator.api.stream_places import NoPlace
@@ -82,6 +83,15 @@ def problem_of(error: Exception) -> Problem:
     return Problem(500, "bug", "A bug of the API", text)
 
 
+async def send_problem(send: Send, problem: Problem, instance: str) -> None:
+    """Answer with it, without a framework. `instance`: the path of the request; nothing was sent before."""
+    body = problem.body(instance)
+    headers = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+    headers += [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
 def http_problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Problem:
     """What the framework refuses: no such path, another method."""
     phrase = HTTPStatus(status).phrase
@@ -108,13 +118,13 @@ def forbidden(why: str) -> Problem:
     return Problem(403, "forbidden", "Not allowed", f"{why} {UNCHANGED}")
 
 
-def too_large() -> Problem:
-    text = f"A body has {limits.BODY_BYTES_MAX:,} bytes at most. Store it elsewhere and pass where it is."
+def too_large(bytes_max: int = limits.BODY_BYTES_MAX) -> Problem:
+    text = f"A body has {bytes_max:,} bytes at most. Store it elsewhere and pass where it is."
     return Problem(413, "too-large", "The body is too large", f"{text} {UNCHANGED}")
 
 
-def head_too_large() -> Problem:
-    text = f"The path, the query and the headers have {limits.HEAD_BYTES_MAX:,} bytes at most."
+def head_too_large(bytes_max: int = limits.HEAD_BYTES_MAX) -> Problem:
+    text = f"The path, the query and the headers have {bytes_max:,} bytes at most."
     return Problem(431, "head-too-large", "The head is too large", f"{text} {UNCHANGED}")
 
 
@@ -123,8 +133,8 @@ def not_json() -> Problem:
     return Problem(415, "not-json", "The body is not JSON", f"{text} {UNCHANGED}")
 
 
-def too_many(retry_after_s: int) -> Problem:
-    text = f"More than {limits.RATE_PER_S:g} requests a second with one token. Come again in {retry_after_s} s."
+def too_many(retry_after_s: int, per_s: float, whose: str = "") -> Problem:
+    text = f"More than {per_s:g} requests a second{whose}. Come again in {retry_after_s} s."
     return Problem(429, "too-many", "Too many requests", f"{text} {UNCHANGED}", {"Retry-After": str(retry_after_s)})
 
 

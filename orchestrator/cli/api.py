@@ -90,7 +90,7 @@ def token(
 
 def _refuse_strangers(settings: "Settings", host: str) -> None:
     """Nothing listens where others can reach it without a token."""
-    from orchestrator.api.guard import is_loopback
+    from orchestrator.api.loopback import is_loopback
     from orchestrator.api.tokens import parse_tokens
 
     if not parse_tokens(settings.api_tokens) and not is_loopback(host):

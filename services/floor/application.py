@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from orchestrator import Client
-from orchestrator.api import create_api
+from orchestrator.api import Api, create_api
 from orchestrator.local.control import Control
 from services.floor.customers import Customers
 from services.floor.door import CACHE_FILES, Door
@@ -72,14 +71,13 @@ def create_application(world: World) -> Starlette:
 
 
 def _lifespan(
-    floor: Floor, client: Client, sources: Sources, api: FastAPI
+    floor: Floor, client: Client, sources: Sources, api: Api
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(client)
-            # Nobody else runs the lifespan of what is mounted; it closes the API's clients of the services.
-            await stack.enter_async_context(api.router.lifespan_context(api))
+            await stack.enter_async_context(api.running())
             stack.push_async_callback(sources.close)
             stack.push_async_callback(floor.installation.close)
             stack.push_async_callback(floor.customers.close)

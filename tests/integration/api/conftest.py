@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
-from fastapi import FastAPI
 from pydantic import SecretStr
 
-from orchestrator.api import Token, create_api
+from orchestrator.api import Api, Token, create_api
 from orchestrator.api.tokens import sha256_of
 from orchestrator.local.stack import Stack
 from orchestrator.migrations import migrate
@@ -44,18 +43,18 @@ def settings(database_url: str) -> Settings:
 
 
 @pytest.fixture
-def make_api(settings: Settings) -> Callable[..., FastAPI]:
+def make_api(settings: Settings) -> Callable[..., Api]:
     """With tokens, unless others are given."""
     return lambda **more: create_api(settings, **{"tokens": TOKENS, **more})
 
 
 @pytest.fixture
-async def asks(make_api: Callable[..., FastAPI]) -> AsyncIterator[httpx.AsyncClient]:
+async def asks(make_api: Callable[..., Api]) -> AsyncIterator[httpx.AsyncClient]:
     """As ada, who may operate."""
     api = make_api()
     transport = httpx.ASGITransport(api, raise_app_exceptions=False)
     async with (
-        api.router.lifespan_context(api),
+        api.running(),
         httpx.AsyncClient(transport=transport, base_url="http://amends", headers=ADA) as client,
     ):
         yield client

@@ -10,9 +10,9 @@ import pytest
 from fastapi import FastAPI
 
 from orchestrator import App, Client, Saga, saga
-from orchestrator.api import limits
+from orchestrator.api import Api, limits
 from orchestrator.messaging import avro
-from orchestrator.settings import Settings
+from tests.deadlines import eventually
 from tests.integration.api.conftest import ADA, BOB
 from tests.integration.client.sagas import Settled, ended, journaled
 from tests.roles import login_of
@@ -125,11 +125,11 @@ async def test_a_body_that_streams_is_counted(asks: httpx.AsyncClient, database_
     assert ask(database_url, "SELECT 1 FROM amends.sagas") == []
 
 
-async def test_with_the_code_at_hand_the_input_is_checked(make_api: Callable[..., FastAPI], database_url: str) -> None:
+async def test_with_the_code_at_hand_the_input_is_checked(make_api: Callable[..., Api], database_url: str) -> None:
     api = make_api(app=App(sagas=[greeting]), client=None)
     transport = httpx.ASGITransport(api)
     async with (
-        api.router.lifespan_context(api),
+        api.running(),
         httpx.AsyncClient(transport=transport, base_url="http://amends", headers=ADA) as asks,
     ):
         wrong = await asks.put("/v1/sagas/h", json={"type": "greeting", "input": {"x": 1}})
@@ -386,10 +386,11 @@ async def test_a_bug_says_nothing_of_its_inside(asks: httpx.AsyncClient, monkeyp
     assert "hunter2" not in answer.text
 
 
-async def test_it_can_be_mounted_in_an_app_of_ones_own(settings: Settings, make_api: Callable[..., FastAPI]) -> None:
-    outer = FastAPI()
-    async with Client(settings) as client:
-        outer.mount("/amends", make_api(client=client))
+async def test_it_can_be_mounted_in_an_app_of_ones_own(make_api: Callable[..., Api], database_url: str) -> None:
+    api = make_api()
+    outer = FastAPI(lifespan=lambda _: api.running())
+    outer.mount("/amends", api)
+    async with outer.router.lifespan_context(outer):
         transport = httpx.ASGITransport(outer)
         async with httpx.AsyncClient(transport=transport, base_url="http://shop.example", headers=ADA) as asks:
             path = "/amends/v1/sagas/order%2F7"
@@ -397,3 +398,16 @@ async def test_it_can_be_mounted_in_an_app_of_ones_own(settings: Settings, make_
             assert (await asks.get(path)).json()["id"] == "order/7"
             assert (await asks.get("/amends/v1/health", headers={"Authorization": ""})).status_code == 200
             assert (await asks.get("/amends/v1/sagas", headers={"Authorization": ""})).status_code == 401
+            assert (await asks.get("/amends/v1/breakers")).status_code == 200
+    eventually(lambda: sessions(database_url) == 0, 10, "it has closed its own clients")
+
+
+def sessions(database_url: str) -> int:
+    """Of others, in this database."""
+    others = """
+        SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+    """
+    with psycopg.connect(database_url) as connection:
+        [(count,)] = connection.execute(others).fetchall()
+    return int(count)

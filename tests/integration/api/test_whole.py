@@ -67,7 +67,7 @@ def database_template() -> None:
 async def asks(books: System) -> AsyncIterator[httpx.AsyncClient]:
     api = create_api(books.settings, tokens=TOKENS)
     async with (
-        api.router.lifespan_context(api),
+        api.running(),
         httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://amends", headers=ADA) as client,
     ):
         yield client

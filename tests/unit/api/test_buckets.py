@@ -13,7 +13,7 @@ class Clock:
 
 def test_a_burst_then_a_rate() -> None:
     clock = Clock()
-    bucket = Bucket(clock)
+    bucket = Bucket(limits.BURST_MAX, limits.RATE_PER_S, clock)
     assert [bucket.take() for _ in range(limits.BURST_MAX)] == [None] * limits.BURST_MAX
     assert bucket.take() == 1
     clock.now_s += 1
@@ -23,7 +23,7 @@ def test_a_burst_then_a_rate() -> None:
 
 def test_it_is_never_fuller_than_a_burst() -> None:
     clock = Clock()
-    bucket = Bucket(clock)
+    bucket = Bucket(limits.BURST_MAX, limits.RATE_PER_S, clock)
     clock.now_s += 1e6
     assert sum(bucket.take() is None for _ in range(2 * limits.BURST_MAX)) == limits.BURST_MAX
 

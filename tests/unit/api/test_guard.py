@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from orchestrator.api import limits
-from orchestrator.api.guard import CALLER, Guard, is_loopback
+from orchestrator.api.guard import CALLER, Guard
+from orchestrator.api.loopback import is_loopback
 from orchestrator.api.tokens import Token, sha256_of
 
 TOKENS = (Token("ada", "operate", sha256_of("A")), Token("bob", "read", sha256_of("B")))
@@ -106,6 +107,19 @@ async def test_its_own_pages_and_those_that_are_named_may() -> None:
     async with client(origins=["https://ops.example"]) as asks:
         for origin in ("http://localhost", "https://ops.example"):
             assert (await asks.post("/v1/x", headers={"Origin": origin}, json={})).status_code == 200
+
+
+async def test_without_tokens_a_page_of_another_site_does_not_even_look() -> None:
+    """It could not read the answers, but take all the places of the streams."""
+    elsewhere = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
+    async with client(origins=["https://ops.example"]) as asks:
+        assert (await asks.get("/v1/events", headers=elsewhere)).status_code == 403
+        assert (await asks.get("/v1/events", headers={**elsewhere, "Sec-Fetch-Site": "same-site"})).status_code == 403
+        assert (await asks.get("/v1/events", headers={**elsewhere, "Origin": "https://ops.example"})).status_code == 200
+        assert (await asks.get("/v1/sagas", headers={**elsewhere, "Sec-Fetch-Mode": "navigate"})).status_code == 200
+        assert (await asks.get("/v1/sagas", headers={"Sec-Fetch-Site": "same-origin"})).status_code == 200
+    async with client(TOKENS) as asks:
+        assert (await asks.get("/v1/events", headers={**elsewhere, **ADA})).status_code == 200
 
 
 async def test_every_answer_is_private_and_what_it_says_it_is() -> None:

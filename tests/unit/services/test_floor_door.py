@@ -1,4 +1,4 @@
-"""Who may come in at the floor's door, and what every answer has."""
+"""What every answer of the floor has, the refused ones included. Who may come in: tests/unit/api/test_local_only.py."""
 
 from collections.abc import AsyncIterator
 
@@ -6,90 +6,36 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from services.floor.door import CSP, Door
-from services.floor.limits import BODY_BYTES_MAX, BURST_MAX, HEAD_BYTES_MAX, RATE_PER_S
-
-JSON = {"content-type": "application/json"}
+from services.floor.door import CACHE_FILES, CSP, Door
 
 
-async def echo(request: Request) -> JSONResponse:
-    return JSONResponse({"bytes": len(await request.body())})
+async def kept(_: Request) -> PlainTextResponse:
+    return PlainTextResponse("a file", headers={"Cache-Control": "max-age=99"})
 
 
 @pytest.fixture
 async def asks() -> AsyncIterator[httpx.AsyncClient]:
-    door = Door(Starlette(routes=[Route("/", echo, methods=["GET", "POST"])]))
+    door = Door(Starlette(routes=[Route("/file", kept)]), CACHE_FILES)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(door), base_url="http://127.0.0.1:8080") as client:
         yield client
 
 
-async def test_this_machines_browser_comes_in(asks: httpx.AsyncClient) -> None:
-    answer = await asks.post("/", content=b"{}", headers={**JSON, "origin": "http://127.0.0.1:8080"})
-    assert answer.status_code == 200
-    assert answer.headers["content-security-policy"] == CSP
-    assert answer.headers["x-content-type-options"] == "nosniff"
-    assert answer.headers["cache-control"] == "no-store"
-
-
 @pytest.mark.parametrize(
-    ("headers", "status"),
+    ("path", "headers", "status", "cache"),
     [
-        ({"host": "shop.example"}, 403),
-        ({"host": "127.0.0.1.example"}, 403),
-        ({"host": "["}, 403),
-        ({"x-forwarded-for": "10.0.0.1"}, 403),
-        ({"origin": "http://127.0.0.1:8081"}, 403),
-        ({"origin": "null"}, 403),
-        ({"origin": "https://127.0.0.1:8080"}, 403),
-        ({"sec-fetch-site": "cross-site"}, 403),
-        ({"content-type": "application/x-www-form-urlencoded"}, 415),
-        ({"content-type": "text/plain; application/json"}, 415),
-        ({"x-long": "x" * HEAD_BYTES_MAX}, 431),
+        ("/file", {}, 200, "no-cache"),
+        ("/none", {}, 404, "no-store"),
+        ("/file", {"host": "shop.example"}, 403, "no-store"),
     ],
 )
-async def test_nobody_else_changes_anything(asks: httpx.AsyncClient, headers: dict[str, str], status: int) -> None:
-    answer = await asks.post("/", content=b"{}", headers={**JSON, **headers})
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.headers["content-security-policy"] == CSP
-    assert answer.json()["detail"].endswith("Nothing was changed.")
-
-
-async def test_a_link_from_elsewhere_opens_the_page_and_a_page_from_elsewhere_gets_nothing(
-    asks: httpx.AsyncClient,
+async def test_every_answer_has_the_policy(
+    asks: httpx.AsyncClient, path: str, headers: dict[str, str], status: int, cache: str
 ) -> None:
-    elsewhere = {"sec-fetch-site": "cross-site"}
-    assert (await asks.get("/", headers={**elsewhere, "sec-fetch-mode": "navigate"})).status_code == 200
-    assert (await asks.get("/", headers={**elsewhere, "sec-fetch-mode": "cors"})).status_code == 403
-
-
-async def test_a_caller_from_elsewhere_is_refused() -> None:
-    door = Door(Starlette(routes=[Route("/", echo)]))
-    transport = httpx.ASGITransport(door, client=("192.0.2.1", 1))
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-        assert (await client.get("/")).status_code == 403
-
-
-async def test_a_large_body_is_refused_whatever_it_says_of_its_length(asks: httpx.AsyncClient) -> None:
-    async def parts() -> AsyncIterator[bytes]:
-        for _ in range(3):
-            yield b"x" * (BODY_BYTES_MAX // 2)
-
-    assert (await asks.post("/", content=b"x" * BODY_BYTES_MAX, headers=JSON)).status_code == 200
-    assert (await asks.post("/", content=parts(), headers=JSON)).status_code == 413
-
-
-async def test_too_many_requests_are_told_to_come_again_and_then_may() -> None:
-    now_s = [100.0]
-    door = Door(Starlette(routes=[Route("/", echo)]), clock=lambda: now_s[0])
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(door), base_url="http://localhost") as client:
-        statuses = [(await client.get("/")).status_code for _ in range(BURST_MAX)]
-        refused = await client.get("/")
-        now_s[0] += int(refused.headers["retry-after"])
-        after = [(await client.get("/")).status_code for _ in range(int(RATE_PER_S) + 1)]
-    assert statuses == [200] * BURST_MAX
-    assert refused.status_code == 429
-    assert after == [200] * int(RATE_PER_S) + [429]
+    answer = await asks.get(path, headers=headers)
+    assert answer.status_code == status
+    assert answer.headers["content-security-policy"] == CSP
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers.get_list("cache-control") == [cache]
