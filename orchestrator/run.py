@@ -132,12 +132,14 @@ def topics_of(app: App | None, prefix: str) -> dict[str, int]:
     """
     from orchestrator.contracts import messages
     from orchestrator.messaging.topics import PARTITIONS_DEFAULT, Topics
+    from orchestrator.participant.service import Service
 
     topics = Topics(prefix)
     needed = topics.needed(messages().values(), shards=1)
     needed.pop(topics.sagas)  # `migrate` knows how many shards there are
     for participant in app.participants if app else ():
-        needed.setdefault(topics.commands(participant.name), PARTITIONS_DEFAULT)
+        for topic in Service(participant, topics).topics_read:
+            needed.setdefault(topic, PARTITIONS_DEFAULT)
     return needed
 
 
@@ -153,7 +155,7 @@ def readers_of(app: App | None, prefix: str) -> "Readers":
     services = {name: frozenset({topics.commands(name)}) for name in commanded}
     for participant in app.participants if app else ():
         service = Service(participant, topics)
-        services[participant.name] = service.event_topics | {service.command_topic}
+        services[participant.name] = service.topics_read
     return Readers(topics, frozenset(topics_of(app, prefix)), services)
 
 

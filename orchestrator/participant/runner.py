@@ -94,7 +94,7 @@ class Runner:
     @property
     def topics(self) -> list[str]:
         """Full names of those that it reads."""
-        return sorted({self._service.command_topic, *self._service.event_topics})
+        return sorted(self._service.topics_read)
 
     @property
     def counts(self) -> Counts:
@@ -165,7 +165,7 @@ class _KafkaThread:
     def __init__(self, settings: Settings, service: Service, login: Mapping[str, str] | None) -> None:
         self._bootstrap, self._login = settings.kafka_bootstrap_servers, login
         self._group = TopicNames(settings.topic_prefix).group(service.name)
-        self._topics = sorted({service.command_topic, *service.event_topics})
+        self._topics = sorted(service.topics_read)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"kafka {service.name}")
         self._consumer: GroupConsumer | None = None
         self._paused: list[tuple[str, int]] = []

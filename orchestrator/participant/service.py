@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from orchestrator.contracts import Event
+from orchestrator.contracts import Command, Event, messages
 from orchestrator.messaging.events import event_row
 from orchestrator.messaging.topics import Topics as TopicNames
 from orchestrator.participant import spans
@@ -63,6 +63,15 @@ class Service:
         """Full names of the topics whose events this participant follows."""
         handlers = self.participant.event_handlers.values()
         return frozenset(self.topics_named.events(handler.event.__topic__) for handler in handlers)
+
+    @property
+    def topics_read(self) -> frozenset[str]:
+        """Full names of all that it reads: nobody can command a participant that only listens."""
+        commands = (cls for cls in messages().values() if issubclass(cls, Command))
+        only_listens = self.participant.event_handlers and not self.participant.handlers
+        if only_listens and all(cls.__service__ != self.name for cls in commands):
+            return self.event_topics
+        return self.event_topics | {self.command_topic}
 
     def handling(self, *, key: str, attempt: int, saga_id: str, expires_at: datetime | None) -> Handling[Any]:
         """For a call out."""

@@ -6,6 +6,7 @@ HTTP, as on that page.
 
 import asyncio
 import json
+import logging
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ import httpx
 from services.floor.limits import ADMIN_TIMEOUT_S, CUSTOMERS_MAX, CUSTOMERS_READ_S, PATIENCE_S
 from services.floor.problems import Refusal
 
+log = logging.getLogger("services.floor")
+
 Answer = Literal["pay", "refuse"]
 Manner = Literal["by_hand", "pays", "mixed"]
 
@@ -27,7 +30,8 @@ OF_ORDERS: LiteralString = """
     SELECT order_id, id FROM payments
     WHERE state = 'pending' AND order_id IN (SELECT value FROM json_each(?))
 """
-CONFLICT, DECLINED, DOWN = 409, 402, 503
+CONFLICT, DECLINED = 409, 402
+SAID_CHARS_MAX = 200
 # Of a hundred customers in the manner `mixed`; the others have forgotten that they ordered.
 PAY, REFUSE = 80, 95
 
@@ -86,8 +90,11 @@ class Customers:
     async def run(self) -> None:
         """Until it is cancelled."""
         while True:
-            if self._waiting:
-                await self._look()
+            try:
+                if self._waiting:
+                    await self._look()
+            except sqlite3.Error as error:
+                log.warning("the gateway's book can't be read, trying again: %r", error)
             await asyncio.sleep(CUSTOMERS_READ_S)
 
     async def _look(self) -> None:
@@ -119,13 +126,12 @@ class Customers:
             raise ProviderAway(f"The provider does not answer ({error!r}). Look before it is repeated.") from None
         if got.status_code == DECLINED:
             return "refused"
-        reason = got.json().get("reason", "")
+        if got.is_success:
+            state: str = got.json()["state"]
+            return state
         if got.status_code == CONFLICT:
-            raise NothingToAnswer(f"The provider says: {reason}. Nothing was changed.")
-        if got.status_code == DOWN:
-            raise ProviderAway(f"The provider says: {reason}. Nothing was changed.")
-        state: str = got.raise_for_status().json()["state"]
-        return state
+            raise NothingToAnswer(f"The provider says: {got.json()['reason']}. Nothing was changed.")
+        raise ProviderAway(f"The provider says {got.status_code}: {got.text[:SAID_CHARS_MAX]}. Nothing was changed.")
 
     def _payment_of(self, order_id: str) -> str | None:
         rows = self._read(OF_ORDER, order_id)

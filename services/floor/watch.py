@@ -9,8 +9,9 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 import psycopg
@@ -87,6 +88,7 @@ class Watch:
         self._books = BooksReader(sources, gateway, picture, self._pace)
         self._paced_at = 0
         self._reading = asyncio.Lock()
+        self._looking = asyncio.Lock()
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -122,10 +124,15 @@ class Watch:
             self._listeners.tell(parts)
 
     async def read_states(self) -> None:
-        """Look at the plugs, the gateway, and the breaker."""
-        plugs, mode, breaker = await asyncio.gather(
-            self._plugs.look(), self._installation.gateway_mode(), self._installation.breaker(self._gateway)
-        )
+        """Look at the plugs, the gateway, and the breaker. One look at a time: an older one must not be told last."""
+        async with self._looking:
+            plugs, mode, breaker = await asyncio.gather(
+                self._plugs.look(), self._installation.gateway_mode(), self._installation.breaker(self._gateway)
+            )
+            self._listeners.tell(self._changed(plugs, mode, breaker))
+
+    def _changed(self, plugs: dict[str, Mapping[str, Any]], mode: str, breaker: Mapping[str, Any]) -> list[Part]:
+        """Put it into the picture; return what is new in it."""
         parts: list[Part] = [("plug", name) for name, plug in plugs.items() if self._picture.plugs.get(name) != plug]
         self._picture.plugs = plugs
         if mode != self._picture.mode:
@@ -134,7 +141,7 @@ class Watch:
         if breaker != self._picture.breaker:
             self._picture.breaker = breaker
             parts.append(BREAKER)
-        self._listeners.tell(parts)
+        return parts
 
     async def _repeat(self, step: Callable[[], Awaitable[None]], every_s: float) -> None:
         while True:

@@ -27,7 +27,12 @@ class Page:
         self.pace: list[Any] = []
         self.per_s = 0.0
         self.adrift: set[str] = set()
+        self.listening: asyncio.Task[None] | None = None
         self._is_changed = asyncio.Event()
+
+    def look(self) -> None:
+        """Ask again."""
+        self._is_changed.set()
 
     async def press(self, path: str, body: Any = None, *, expects: int) -> Any:
         """POST to /floor; return the body of the answer."""
@@ -46,6 +51,9 @@ class Page:
         try:
             async with asyncio.timeout(deadline(seconds)):
                 while not (answer := ask()):
+                    if self.listening is not None and self.listening.done():
+                        self.listening.result()
+                        raise AssertionError(f"the floor has ended its stream while waited for: {what}")
                     self._is_changed.clear()
                     await self._is_changed.wait()
         except TimeoutError:
@@ -102,7 +110,8 @@ async def page_of(url: str) -> AsyncIterator[Page]:
     """Open a page, and wait until it shows something."""
     async with httpx.AsyncClient(base_url=url, timeout=deadline(15)) as client:
         page = Page(client)
-        listening = asyncio.create_task(_listen(page))
+        listening = page.listening = asyncio.create_task(_listen(page))
+        listening.add_done_callback(lambda _: page.look())
         try:
             await page.until(lambda: page.names, 10, "the first event has come")
             yield page

@@ -17,7 +17,7 @@ PARTS = {
 SCOPES = {
     "sagas": "`P`sagas",
     "all topics": "all topics",
-    "what it reads": "`P`SERVICE.commands, and the event topics that it handles",
+    "what it reads": "`P`SERVICE.commands (not if it only listens), and the event topics that it handles",
     "its group": "the group `P`SERVICE",
     "cluster": "the cluster",
 }
