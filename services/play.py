@@ -2,8 +2,8 @@
 
     python -m services.play up            servers and shop, in the background (make up)
     python -m services.play setup         databases, tables, topics, goods on the shelves; safe to repeat
-    python -m services.play gateway | relay | orchestrator | orders | stock | payments | shipping | analytics
-    python -m services.play webhook | mail | email | receipts | floor
+    python -m services.play gateway | relay | orchestrator-1 | orchestrator-2 | webhook | mail | floor
+    python -m services.play orders | stock | payments | shipping | analytics | email | receipts
 
 DATABASE_URL names the server; the orchestrator's sagas live in its database `amends`, each service has its own, and
 the webhook shares that of payments, to which it belongs.
@@ -30,7 +30,8 @@ from services.delivery.signature import WEBHOOK_PATH
 SERVICES = ("orders", "stock", "payments", "shipping", "analytics")
 # They only listen: nothing of theirs has to be relayed.
 LISTENERS = {"email": "services.delivery.mailer:email", "receipts": "services.delivery.receipts:receipts"}
-NAMES = ("gateway", "relay", "orchestrator-1", "orchestrator-2", *SERVICES, "webhook", "mail", *LISTENERS, "floor")
+ORCHESTRATORS = ("orchestrator-1", "orchestrator-2")
+NAMES = ("gateway", "relay", *ORCHESTRATORS, *SERVICES, "webhook", "mail", *LISTENERS, "floor")
 HOST = "127.0.0.1"
 WEBHOOK_SECRET = "whsec_of_the_play_shop"  # known to the gateway and the webhook; a real one comes from a vault
 AMENDS = (sys.executable, "-m", "orchestrator.cli")
@@ -56,7 +57,8 @@ def main(what: str) -> None:
     elif what == "relay":
         databases = [part for name in (ORCHESTRATOR, *map(database_of, SERVICES)) for part in ("--database", url(name))]
         become(*AMENDS, "relay", *databases, database=ORCHESTRATOR)
-    elif what == "orchestrator":
+    elif what in ORCHESTRATORS:
+        os.environ["AMENDS_WORKER_NAME"] = f"{what}-{os.getpid()}"  # so that people know who has taken over
         become(*AMENDS, "orchestrator", "services.sagas:app", database=ORCHESTRATOR)
     elif what == "floor":
         be_the_floor(Path(os.environ["VAR_DIR"]))

@@ -85,6 +85,19 @@ def test_a_reason_is_short(blank: Window, error: str | None, reason: str) -> Non
     assert ask(blank, "labels", "m.reasonOf(error)", error=error) == reason
 
 
+@pytest.mark.parametrize(
+    ("worker", "name"),
+    [
+        ("orchestrator-2-4711", "Orchestrator 2"),
+        ("orchestrator-1-1", "Orchestrator 1"),
+        ("vm-2550", "Another process"),
+        ("", "Another process"),
+    ],
+)
+def test_a_worker_that_was_given_a_name_is_called_so(blank: Window, worker: str, name: str) -> None:
+    assert ask(blank, "words", "m.workerName(worker)", worker=worker) == name
+
+
 def test_the_columns_of_an_unknown_type_are_learnt_from_its_runs(blank: Window) -> None:
     flight, hotel = op(0, "call", "BookFlight"), op(2, "call", "BookHotel")
     first = saga(1, "running", [flight, op(1, "publish", "Told"), hotel], 1, type="trip")

@@ -158,7 +158,7 @@ export function titleWords(title) {
 
 /** A worker is named after its machine and its process, which tells a person nothing: only a name that was given does. @param {string} worker */
 export function workerName(worker) {
-  const name = /^(orchestrator[-_ ]?\w*?)[-:]\d{2,}$/.exec(worker)?.[1];
+  const name = /^(orchestrator[-_ ]?\w*?)[-:]\d+$/.exec(worker)?.[1];
   return name ? humanised(name).replace(/^./, (letter) => letter.toUpperCase()) : "Another process";
 }
 
