@@ -118,12 +118,16 @@ make_environment() {
     fi
 }
 
+is_same() {
+    [ -f "$2" ] && [ "$(cksum < "$1")" = "$(cksum < "$2")" ]
+}
+
 main() {
     local kind=$1
     shift
     announce "$kind"
     complete demo || make_environment
-    cmp -s compose/launcher.sh .venv/bin/amends || cp compose/launcher.sh .venv/bin/amends
+    is_same compose/launcher.sh .venv/bin/amends || cp compose/launcher.sh .venv/bin/amends
     if [ "$kind" = dev ] && ! complete dev; then
         install .venv/bin/python requirements-dev.lock
         touch ".venv/$(stamp_of dev requirements-dev.lock)"

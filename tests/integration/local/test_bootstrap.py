@@ -16,6 +16,7 @@ TOOLS = [
     "cat",
     "chmod",
     "cksum",
+    "cp",
     "dirname",
     "find",
     "grep",
@@ -44,7 +45,8 @@ class Machine:
         for tool in TOOLS:
             (self.path / tool).symlink_to(shutil.which(tool) or tool)
         (self.root / "compose").mkdir(parents=True)
-        shutil.copy(SCRIPT, self.root / "compose")
+        for script in (SCRIPT, SCRIPT.with_name("launcher.sh")):
+            shutil.copy(script, self.root / "compose")
         (self.root / "compose" / "kafka.lock").write_text("# nothing\n0000  a:b:1\n")
         for lock in ("requirements.lock", "requirements-dev.lock"):
             (self.root / lock).write_text("# nothing\n")
@@ -101,6 +103,15 @@ def test_a_changed_lock_makes_a_new_environment(machine: Machine) -> None:
     (machine.root / "requirements.lock").write_text("# another\n")
     assert machine.run("demo").returncode == 0
     assert not (machine.root / ".venv" / "old").exists()
+
+
+def test_an_old_launcher_is_replaced(machine: Machine) -> None:
+    machine.program("python3", REAL)
+    machine.run("demo")
+    amends = machine.root / ".venv" / "bin" / "amends"
+    amends.write_text("#!/bin/sh\n")
+    assert machine.run("demo").returncode == 0
+    assert amends.read_text() == (machine.root / "compose" / "launcher.sh").read_text()
 
 
 def test_the_package_of_ensurepip_is_named(machine: Machine) -> None:
