@@ -17,6 +17,7 @@ MESSAGE_TIMEOUT_S = 2.9  # librdkafka gives up a message; the net for a process 
 SEND_WINDOW_S = 1.25  # nothing is given to the producer later than this after the last beat
 DELIVERY_STALL_S = 2.5  # the oldest message is unanswered: purge everything at once, so that no later one passes it
 HOLD_BACK_S = 1.25  # the oldest message is unanswered: give the producer nothing more, it would only be purged
+OPENED_S = 600.0  # a broker knows a silent producer for a day (producer.id.expiration.ms), or less if it was told so
 SLOW_START_ROWS = 50  # in the producer after a failure; more with each ack, so that a slow broker gets somewhere
 
 # Memory.

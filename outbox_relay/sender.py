@@ -34,6 +34,7 @@ from outbox_relay.limits import (
     SLOW_START_ROWS,
     STOP_S,
 )
+from outbox_relay.openings import Openings
 from outbox_relay.polling import TableReader
 from outbox_relay.postgres import Session
 from outbox_relay.publisher import Failed, Publisher, QueueFull, Refused
@@ -79,6 +80,7 @@ class Sender:
         self._reader = TableReader(session)
         self._held = Held()
         self._refusals = Refusals(name, house, deleter)
+        self._openings = Openings()
         self._catching_up = CatchingUp()
         self._look_at = 0.0
         self._stock_at = 0.0
@@ -148,6 +150,7 @@ class Sender:
         if seqs:
             self._counts["sent"] += len(seqs)
             self._refusals.acked(seqs)
+            self._openings.acked(((item.row, topic_id) for item, _at, topic_id in left), time.monotonic())
             self._window = min(self._window + len(seqs), HELD_ROWS_MAX)
             self._pause_s, self._error = RESTART_FIRST_S, None
 
@@ -165,6 +168,7 @@ class Sender:
                 pass  # each row of its batch is tried by itself from now on
             case verdict:
                 self._held.leave(failed.seq)
+                self._openings.gave_up(sent.item.row)
                 self._bury(sent.item, verdict, failed.error)
 
     def _start_over(self, why: str) -> None:
@@ -173,6 +177,7 @@ class Sender:
         self._error = why
         self._acked(self._publisher.restart())
         self._held.forget()
+        self._openings.forget()
         self._window = SLOW_START_ROWS
         self._to_polling()
         self._look_at = time.monotonic() + self._pause_s
@@ -197,6 +202,10 @@ class Sender:
             if not self._house.knows(row.topic):
                 self._house.want(row.topic)  # its id must be known before the send; the answer is a moment away
                 return
+            topic_id = self._house.topic_ids.get(row.topic)
+            opens = not self._openings.is_open(row, topic_id, now)
+            if opens and self._openings.is_under_way(row):
+                return
             try:
                 self._refusals.check(row)
                 self._publisher.send(row)
@@ -205,7 +214,9 @@ class Sender:
             except Refused as refused:
                 self._refused(refused)
                 continue
-            self._held.send_next(now, self._house.topic_ids.get(row.topic))
+            if opens:
+                self._openings.begin(row)
+            self._held.send_next(now, topic_id)
 
     def _refused(self, refused: Refused) -> None:
         match refused.verdict:

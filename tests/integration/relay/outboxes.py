@@ -205,7 +205,8 @@ class Reader:
         """Wait until every number of every key has come, and check that each came first in its place."""
         wanted = sum(written.values())
         eventually(lambda: self.read() >= wanted, seconds, f"{wanted} different messages")
-        assert self.firsts == {key: list(range(count)) for key, count in written.items()}
+        came = {key: list(range(count)) for key, count in written.items()}
+        assert self.firsts == came, f"{self.firsts} and not {came}"
 
     def await_values(self, values: Sequence[bytes], seconds: float = 20) -> None:
         eventually(lambda: self.read() is not None and self.values() >= set(values), seconds, f"messages {values}")

@@ -45,6 +45,20 @@ def test_one_that_is_too_large_parks_its_key_only_and_is_redriven_in_order(place
         place.await_empty()
 
 
+@pytest.mark.parametrize("mode", ["cdc", "polling"])
+def test_nothing_passes_a_refused_row_where_the_producer_is_new(place: Place, mode: str) -> None:
+    """The broker took what was on its way behind it: of a producer that it meets first it takes any sequence number."""
+    topic = place.topic("small", **{"max.message.bytes": "20000"})
+    place.add(row(topic, "bad", b"x" * 30_000), *(row(topic, "bad", b"%d" % n) for n in range(20)))
+    a_request_each = {"batch.num.messages": "1"}
+    with reading(place, topic) as reader, running(relay(place, mode, kafka_config=a_request_each)):
+        place.await_empty()
+        place.add(*(row(topic, f"good-{n}", b"0") for n in range(20)))
+        reader.await_numbers({f"good-{n}": 1 for n in range(20)})
+    behind = [("bad", str(n), "behind") for n in range(20)]
+    assert dead_rows(place) == [("bad", "x" * 20, "key"), *behind]
+
+
 def test_a_partition_that_is_not_there_parks_its_key(place: Place) -> None:
     topic = place.topic("numbers")
     with reading(place, topic) as reader, running(relay(place)):
