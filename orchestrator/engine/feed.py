@@ -3,6 +3,9 @@
 Two threads meet here. The watcher thread looks whether anybody watches, and tells so in this orchestrator's row of
 `workers`; the main loop goes over to it between two batches. `feeding_since` is written after that, and taken away
 before the main loop leaves off: as long as it stands there and is the same, no batch is missing.
+
+An orchestrator begins as if it were watched, and looks only after it has taken shards: else whoever began to watch just
+before that would have to be told that he may have missed something.
 """
 
 import time
@@ -33,11 +36,12 @@ _FORGET_WATCHERS: LiteralString = """
 
 
 class Feed:
-    """Of one orchestrator. `adopt` is the main loop's, between two batches; the rest is the watcher thread's."""
+    """Of one orchestrator. `adopt` and `took_shards` are the main loop's; the rest is the watcher thread's."""
 
     def __init__(self, worker: UUID, clock: Callable[[], float] = time.monotonic) -> None:
         self._worker, self._clock = worker, clock
-        self._wanted = self._adopted = (0, False)  # compared by identity: each decision is another object
+        self._wanted = self._adopted = (0, True)  # compared by identity: each decision is another object
+        self._is_new = True
         self._said = False
         self._looked_s = self._swept_s = -limits.MOVED_KEPT_S
 
@@ -50,6 +54,10 @@ class Feed:
         """What the watcher thread has found holds from the next batch on."""
         self._adopted = self._wanted
 
+    def took_shards(self) -> None:
+        """The main loop has committed its claims: who began to watch before them is seen by the next look."""
+        self._is_new = False
+
     def begin(self) -> None:
         """A new session of the watcher thread: its row may be another one."""
         self._said = False
@@ -59,12 +67,13 @@ class Feed:
         now_s = self._clock()
         if now_s - self._looked_s >= limits.HEARTBEAT_S:
             self._looked_s = now_s
+            is_new = self._is_new  # before the look
             row = connection.execute(_WATCHED).fetchone()
             is_watched = bool(row and row[0])
-            if not is_watched and self._wanted[1]:
+            if not is_watched and self._wanted[1] and not is_new:
                 self._leave_off(connection)
-            elif is_watched != self._wanted[1]:
-                self._wanted = (self._wanted[0] + 1, is_watched)
+            elif is_watched and not self._wanted[1]:
+                self._wanted = (self._wanted[0] + 1, True)
         if self._wanted[1] and self._adopted is self._wanted:
             self._go_on(connection, now_s)
 

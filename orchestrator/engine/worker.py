@@ -262,6 +262,8 @@ class Worker:
         plan = self._watcher.plan()
         self._feed.adopt()  # after the plan was taken: what it gives us is told from its first batch on
         self._own.follow(connection, plan)
+        if plan.claims:
+            self._feed.took_shards()
         self._hear_intake(connection)
         found = self._step_starts.begin_found(connection)
         if work := self._gathering.gather(connection, self._ends):
