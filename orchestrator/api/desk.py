@@ -1,10 +1,11 @@
 """The stuck desk: what a person must know, the verbs, and the audit of those that were given."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
-from orchestrator.api import models, telling
+from orchestrator.api import limits, models, telling
 from orchestrator.api.access import HasAccess, HasCaller, JsonOnly, SagaId
 from orchestrator.api.documented import refusals
 from orchestrator.api.sagas import OF_ALL, OF_ONE, OF_WRITES
@@ -41,6 +42,17 @@ async def give_verb(access: HasAccess, caller: HasCaller, id: SagaId, give: mode
     """Give a verb. It is carried out by whoever owns the saga; what came of it stands at /v1/verbs/{verb_no}."""
     steps = requests.give_verb(id, give.verb, give.note, token=caller.name)
     return models.Accepted(verb_no=await access.client.request(steps))
+
+
+@router.get("/verbs", operation_id="list_all_verbs", responses=refusals(*OF_ALL))
+async def list_all_verbs(
+    access: HasAccess,
+    before: Annotated[int | None, Query(ge=1, le=models.BIGINT_MAX, description="`next_before` of a page.")] = None,
+    limit: Annotated[int, Query(ge=1, le=limits.VERBS_MAX)] = limits.VERBS_DEFAULT,
+) -> models.AuditPage:
+    """Who told which saga what, when and why, and what came of it."""
+    rows, next_before = await access.client.request(reading.verbs_given(before, limit))
+    return models.AuditPage(verbs=[telling.verb_of(row) for row in rows], next_before=next_before)
 
 
 @router.get("/verbs/{verb_no}", operation_id="get_verb", responses=refusals(*OF_ONE))

@@ -252,6 +252,7 @@ class GivenVerb(Told):
     """A word that a saga was given. `outcome` null: no orchestrator has read it yet."""
 
     verb_no: int
+    saga_id: str
     verb: str
     note: str
     given_by: str = Field(description="The database's login; behind a /, whose token it came with.")
@@ -264,6 +265,13 @@ class Audit(Told):
     """The oldest first."""
 
     verbs: list[GivenVerb]
+
+
+class AuditPage(Told):
+    """The newest first. `next_before`: before which the next page is; null: there are no more."""
+
+    verbs: list[GivenVerb]
+    next_before: int | None
 
 
 class Accepted(Told):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 OUTCOME_WAIT_S = 3.0  # how long a verb waits to be read by an orchestrator, to say what came of it
 OUTCOME_POLL_S = 0.05
+LISTED_DEFAULT, LISTED_MAX = 50, 10_000
 
 
 def add_to(app: typer.Typer) -> None:
@@ -30,6 +31,7 @@ def add_to(app: typer.Typer) -> None:
         ("skip", skip),
         ("fail", fail),
         ("unblock", unblock),
+        ("verbs", verbs),
     ):
         app.command(name)(command)
 
@@ -164,6 +166,46 @@ def unblock(saga_id: SagaId, as_json: AsJson = False) -> None:
     Example: amends unblock order-7
     """
     _give("unblock", saga_id, "", as_json)
+
+
+def verbs(
+    before: Annotated[int | None, typer.Option("--before", min=1, help="Only those with a smaller number.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=LISTED_MAX, help="How many at most.")] = LISTED_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """List the verbs that were given, the newest first.
+
+    Who told which saga what, when and why, and what came of it. If there are more, it says before which number.
+
+    Example: amends verbs --limit 10
+    """
+    from orchestrator.client import reading
+
+    with CONTEXT.client() as client:
+        rows, next_before = client.request(reading.verbs_given(before, limit))
+    if wants_json(as_json):
+        output.print_json({"verbs": rows, "next_before": next_before})
+        return
+    if not rows:
+        output.say("no verb was given")
+        return
+    output.print_table(
+        ["no", "given", "by", "verb", "saga", "note", "outcome"],
+        [
+            [
+                r.verb_no,
+                r.given_at,
+                r.given_by,
+                r.verb,
+                r.saga_id,
+                output.shortened(r.note),
+                r.outcome or "not read yet",
+            ]
+            for r in rows
+        ],
+    )
+    if next_before is not None:
+        output.say(f"there are more: amends verbs --before {next_before}")
 
 
 def _give(verb: str, saga_id: str, note: str, as_json: bool) -> None:

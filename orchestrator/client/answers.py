@@ -119,6 +119,7 @@ class VerbRow:
     """A word that was given to a saga, and what came of it."""
 
     verb_no: int
+    saga_id: str
     verb: str
     note: str
     given_by: str

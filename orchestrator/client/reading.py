@@ -124,6 +124,14 @@ def verbs(saga_id: str) -> Steps[tuple[VerbRow, ...]]:
     return tuple(verb_row(row) for row in rows)
 
 
+def verbs_given(before: int | None, rows_max: int) -> Steps[tuple[tuple[VerbRow, ...], int | None]]:
+    """The words that all sagas were given, the newest first, and before which the next page is; None: there is none."""
+    params = {"before": 2**63 - 1 if before is None else before, "rows_max": rows_max + 1}
+    rows = yield Query(statements.SELECT_VERBS_GIVEN, params)
+    found = tuple(verb_row(row) for row in rows[:rows_max])
+    return found, found[-1].verb_no if len(rows) > rows_max else None
+
+
 def journal_page(
     saga_id: str, from_pos: int, rows_max: int, bytes_max: int
 ) -> Steps[tuple[list[JournalRow], int | None]]:

@@ -176,16 +176,24 @@ SELECT_JOURNAL_PAGE: LiteralString = """
 """
 
 SELECT_VERBS: LiteralString = """
-    SELECT verb_no, verb, note, given_by, given_at, done_at, outcome
+    SELECT verb_no, saga_id, verb, note, given_by, given_at, done_at, outcome
     FROM amends.verbs
     WHERE saga_id = CAST(%(id)s AS text)
     ORDER BY verb_no
 """
 
 SELECT_VERB: LiteralString = """
-    SELECT verb_no, verb, note, given_by, given_at, done_at, outcome
+    SELECT verb_no, saga_id, verb, note, given_by, given_at, done_at, outcome
     FROM amends.verbs
     WHERE verb_no = CAST(%(verb_no)s AS bigint)
+"""
+
+SELECT_VERBS_GIVEN: LiteralString = """
+    SELECT verb_no, saga_id, verb, note, given_by, given_at, done_at, outcome
+    FROM amends.verbs
+    WHERE verb_no < CAST(%(before)s AS bigint)
+    ORDER BY verb_no DESC
+    LIMIT CAST(%(rows_max)s AS int)
 """
 
 # The first claim of an empty installation is no takeover of this saga; one after its end is none either.

@@ -57,6 +57,7 @@ class Stage:
     shop: Shop = field(default_factory=every_state)
     asked: list[tuple[str, Any]] = field(default_factory=list)
     refusal: tuple[int, str] | None = None
+    audit: list[Json] = field(default_factory=list)
     totals: Json = field(default_factory=dict)
     loop: asyncio.AbstractEventLoop | None = None
     listeners: dict[str, list["asyncio.Queue[bytes | None]"]] = field(
@@ -135,6 +136,9 @@ def _application(stage: Stage) -> Starlette:
     async def listed(request: Request) -> Response:
         return _outlines(stage, request)
 
+    async def all_verbs(_: Request) -> Response:
+        return JSONResponse({"verbs": stage.audit, "next_before": None})
+
     async def verb(_: Request) -> Response:
         return JSONResponse({"verb_no": 1, "outcome": None})
 
@@ -146,6 +150,7 @@ def _application(stage: Stage) -> Starlette:
         Route("/sagas/{id:path}/journal", one(_journal)),
         Route("/sagas/{id:path}/desk", one(_desk)),
         Route("/sagas/{id:path}/verbs", changing({"verb_no": 1}, 202), methods=["POST"]),
+        Route("/verbs", all_verbs),
         Route("/verbs/{no}", verb),
     ]
     done = ("/orders/{id}/answer", "/stream", "/plugs/{name}", "/gateway")

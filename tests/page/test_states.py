@@ -1,14 +1,14 @@
 """Every state that a server can put the page into, on a stage: empty, cut off, refused, thousands of rows."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.deadlines import eventually
 from tests.page.conftest import Open
-from tests.page.recorded import Shop, iso, many, undo
+from tests.page.recorded import Json, Shop, iso, many, undo
 from tests.page.stage import Stage
 from tests.page.window import DESKTOP, LAPTOP, PHONE, Window
 
@@ -183,7 +183,7 @@ def test_a_refused_button_says_what_is_unchanged_beside_it(window: Window, stage
     row.hover()
     row.get_by_role("button", name="Refuse order-1044").click()
     complaint = window.page.get_by_role("alert")
-    expect(complaint).to_contain_text("Not sent: The customer has paid already.. order-1044 is as it was.")
+    expect(complaint).to_contain_text("Not sent: The customer has paid already. order-1044 is as it was.")
 
 
 def test_who_may_only_read_sees_the_verbs_and_why_not(window: Window, stage: Stage) -> None:
@@ -193,6 +193,25 @@ def test_who_may_only_read_sees_the_verbs_and_why_not(window: Window, stage: Sta
     expect(window.page.get_by_role("alert")).to_contain_text("The saga is as it was.")
     expect(window.page.locator("#note-hint")).to_contain_text("needs operate")
     expect(window.page.locator('input[name="verb"]').first).to_be_disabled()
+
+
+def test_what_anybody_has_answered_lately_is_listed_with_who_and_why(window: Window, stage: Stage) -> None:
+    now, long_ago = datetime.now(UTC), datetime.now(UTC) - timedelta(days=2)
+    stage.audit = [
+        answered(3, "order-987", "retry", now, outcome=None),
+        answered(2, "order-12", "skip", now, note="Bo brings it"),
+        answered(1, "order-11", "retry", long_ago),
+    ]
+    window.go("desk/order-987")
+    expect(window.page.locator(".settled li")).to_have_count(1)
+    expect(window.page.locator(".settled li")).to_contain_text("order-12 skipped by amends/ada")
+    expect(window.page.locator(".settled q")).to_have_text("Bo brings it")
+    expect(window.page.locator(".sum")).to_contain_text(re.compile("answered in a day ?1$"))
+
+
+def answered(no: int, saga_id: str, verb: str, at: datetime, note: str = "", outcome: str | None = "done") -> Json:
+    whose = {"verb_no": no, "saga_id": saga_id, "verb": verb, "note": note, "given_by": "amends/ada"}
+    return {**whose, "given_at": iso(at), "done_at": outcome and iso(at), "outcome": outcome}
 
 
 def test_a_verb_needs_its_note_and_says_before_what_it_leaves(window: Window, stage: Stage) -> None:

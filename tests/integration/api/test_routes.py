@@ -276,6 +276,18 @@ async def test_a_verb_says_who_logged_in_and_whose_token_it_was(asks: httpx.Asyn
     assert (missing.status_code, missing.json()["type"]) == (404, "urn:amends:verb-not-found")
 
 
+async def test_the_verbs_of_all_sagas_are_listed_the_newest_first_in_pages(asks: httpx.AsyncClient) -> None:
+    for number in range(5):
+        await asks.put(f"/v1/sagas/s-{number}", json={"type": "checkout"})
+        await asks.post(f"/v1/sagas/s-{number}/verbs", json={"verb": "terminate", "note": f"no {number}"})
+    first = (await asks.get("/v1/verbs", params={"limit": 3})).json()
+    assert [(one["saga_id"], one["note"]) for one in first["verbs"]] == [(f"s-{n}", f"no {n}") for n in (4, 3, 2)]
+    second = (await asks.get("/v1/verbs", params={"limit": 3, "before": first["next_before"]})).json()
+    assert [one["saga_id"] for one in second["verbs"]] == ["s-1", "s-0"]
+    assert second["next_before"] is None
+    assert (await asks.get("/v1/verbs", params={"before": 0})).status_code == 422
+
+
 async def test_a_verb_that_cant_be(asks: httpx.AsyncClient, database_url: str) -> None:
     await started(asks)
     noteless = await asks.post("/v1/sagas/order-7/verbs", json={"verb": "skip"})
@@ -360,7 +372,7 @@ async def test_health_needs_no_token(asks: httpx.AsyncClient) -> None:
 async def test_whoever_may_read_reads_all(asks: httpx.AsyncClient) -> None:
     await started(asks)
     paths = ("sagas", "sagas/order-7", "sagas/order-7/journal", "sagas/order-7/trace", "sagas/order-7/desk", "outbox",
-             "sagas/order-7/verbs", "sagas/order-7/values/x", "workers", "shards", "openapi.json")  # fmt: skip
+             "sagas/order-7/verbs", "verbs", "sagas/order-7/values/x", "workers", "shards", "openapi.json")  # fmt: skip
     for path in paths:
         assert (await asks.get(f"/v1/{path}", headers=BOB)).status_code == 200, path
         assert (await asks.get(f"/v1/{path}", headers={"Authorization": "Bearer C"})).status_code == 401, path

@@ -244,6 +244,20 @@ def test_verbs_say_that_nobody_has_read_them(amends: Amends, database_url: str) 
     assert amends("cancel", "order-8")[0] == exits.NOT_FOUND
 
 
+def test_verbs_are_listed_with_who_and_why(amends: Amends) -> None:
+    assert amends("verbs")[1:] == ("", "no verb was given\n")
+    for saga_id in ("order-7", "order-8"):
+        amends("start", "checkout", "--id", saga_id)
+        amends("terminate", saga_id, "--note", f"{saga_id} was a test")
+    code, out, said = amends("verbs", "--limit", "1")
+    assert (code, "order-8 was a test" in out, "order-7" in out) == (exits.OK, True, False)
+    assert "not read" in out
+    page = json.loads(amends("verbs", "--limit", "1", "--json")[1])
+    assert f"amends verbs --before {page['next_before']}" in said
+    [older] = json.loads(amends("verbs", "--before", str(page["next_before"]), "--json")[1])["verbs"]
+    assert (older["saga_id"], older["verb"]) == ("order-7", "terminate")
+
+
 def test_send_by_schema_file(amends: Amends, database_url: str, tmp_path: Path) -> None:
     write_schemas(tmp_path / "schemas", [Settled])
     code, _, said = amends("send", "order-7", "Unheard", "{}")

@@ -47,7 +47,7 @@ def code_of(*arguments: str) -> int:
 
 def test_all_commands_of_the_promise_are_there() -> None:
     promised = (
-        "start ls show trace watch send cancel terminate stuck retry skip fail unblock kill doctor migrate "
+        "start ls show trace watch send cancel terminate stuck retry skip fail unblock verbs kill doctor migrate "
         "orchestrator participant relay dev up down config"
     )
     of_the_outbox = {f"outbox {name}" for name in ("ls", "dead", "redrive", "discard", "resend")}

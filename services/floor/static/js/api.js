@@ -8,7 +8,7 @@ const PAGE_SIZE = 200;
 export class Refused extends Error {
   /** @param {string} message @param {number} status 0: no answer came at all */
   constructor(message, status) {
-    super(message);
+    super(message.replace(/\.$/, "")); // Whoever shows it goes on behind it.
     this.status = status;
   }
 }

@@ -6,7 +6,6 @@ import { h } from "./dom.js";
 import { eachOutline, get, PRODUCT, sagaPath } from "./api.js";
 import { Case } from "./case.js";
 import { clock, now, since } from "./clock.js";
-import { keep, kept } from "./keeping.js";
 import { CURRENCY, amount, cents } from "./money.js";
 import { ticket } from "./tickets.js";
 
@@ -15,8 +14,9 @@ import { ticket } from "./tickets.js";
 
 const WAITING_MAX = 200;
 const DESKS_MAX = 50; // how many of them are read in full, so that the oldest comes first
-const SETTLED_KEPT_MAX = 20;
-const SETTLED_SHOWN_MAX = 5;
+const AUDIT_MAX = 500; // of the newest verbs; more in a day are shown as so many and more
+const AUDIT_SHOWN_MAX = 5;
+const DAY_MS = 86_400_000;
 const NUMBERS = [
   "No",
   "One",
@@ -42,8 +42,8 @@ export class DeskView {
     this.desks = new Map();
     /** @type {Set<string>} */
     this.reading = new Set();
-    /** @type {Map<string, import("./shapes.js").GivenVerb[]>} */
-    this.settled = new Map();
+    /** @type {import("./shapes.js").GivenVerb[]} */
+    this.audit = [];
     /** @type {Map<number, string>} */
     this.given = new Map();
     this.selected = "";
@@ -82,8 +82,7 @@ export class DeskView {
       this.isLoaded = true;
       for (const { id } of this.store.needing().slice(0, DESKS_MAX)) this.#read(id);
       if (this.selected) this.#read(this.selected);
-      for (const id of settledIds().slice(0, SETTLED_SHOWN_MAX)) this.#readSettled(id);
-      this.#draw();
+      await this.#readAudit();
     } catch (error) {
       this.complain(`The desk could not be read: ${/** @type {Error} */ (error).message}.`);
     }
@@ -113,13 +112,13 @@ export class DeskView {
       this.store.putOutline(await get(`${sagaPath(outline.parent_id)}/outline`));
   }
 
-  /** @param {string} id */
-  async #readSettled(id) {
-    try {
-      this.settled.set(id, (await get(`${sagaPath(id)}/verbs`)).verbs);
-    } catch {
-      this.settled.delete(id); // It was put away by retention.
-    }
+  /** What everybody has answered lately, not only this browser. */
+  async #readAudit() {
+    const { verbs } = await get(`${PRODUCT}/v1/verbs?limit=${AUDIT_MAX}`);
+    const since = now() - DAY_MS;
+    this.audit = verbs.filter(
+      (/** @type {import("./shapes.js").GivenVerb} */ one) => one.outcome !== null && Date.parse(one.given_at) > since,
+    );
     this.#draw();
   }
 
@@ -130,9 +129,8 @@ export class DeskView {
       if (!found || found.outcome === null) continue;
       this.given.delete(verbNo);
       if (this.case?.id === id) this.case.wasRead(found.outcome);
-      keep("settled", [id, ...settledIds().filter((one) => one !== id)].slice(0, SETTLED_KEPT_MAX).join("\n"));
-      this.#readSettled(id);
     }
+    await this.#readAudit().catch(() => null); // It is read again with the next move.
   }
 
   /** The oldest first; those of which that is not known yet, last. */
@@ -178,7 +176,7 @@ export class DeskView {
         { class: "sum" },
         part("held with stuck sagas", `${CURRENCY} ${amount(held)}`),
         part("waiting longest", oldest ? since(now() - Date.parse(oldest)) : "–"),
-        part("settled from this browser", String(this.settled.size)),
+        part("answered in a day", this.audit.length < AUDIT_MAX ? String(this.audit.length) : `${AUDIT_MAX}+`),
       ),
     );
   }
@@ -195,20 +193,18 @@ export class DeskView {
   }
 
   #drawSettled() {
-    this.done.hidden = this.settled.size === 0;
-    const lines = [...this.settled].map(([id, verbs]) => {
-      const last = verbs.at(-1);
-      if (!last) return null;
-      return h(
+    this.done.hidden = this.audit.length === 0;
+    const lines = this.audit.slice(0, AUDIT_SHOWN_MAX).map((one) =>
+      h(
         "li",
         {},
-        h("a", { href: `#/saga/${encodeURIComponent(this.store.rootOf(id))}` }, h("b", {}, id)),
-        ` ${PAST[/** @type {keyof typeof PAST} */ (last.verb)] ?? last.verb} by ${last.given_by}, ${clock(last.given_at).slice(0, 5)}`,
-        last.note && [h("br"), h("q", {}, last.note)],
-      );
-    });
+        h("a", { href: `#/saga/${encodeURIComponent(this.store.rootOf(one.saga_id))}` }, h("b", {}, one.saga_id)),
+        ` ${PAST[/** @type {keyof typeof PAST} */ (one.verb)] ?? one.verb} by ${one.given_by}, ${clock(one.given_at).slice(0, 5)}`,
+        one.note && [h("br"), h("q", {}, one.note)],
+      ),
+    );
     this.done.replaceChildren(
-      h("header", {}, h("h2", { id: "h-settled" }, "Settled"), h("span", { class: "dim" }, "who and why is kept")),
+      h("header", {}, h("h2", { id: "h-settled" }, "Answered"), h("span", { class: "dim" }, "who and why is kept")),
       h("ol", {}, lines),
     );
   }
@@ -260,8 +256,4 @@ const PAST = {
 function isWaiting(store, id) {
   const status = store.outlines.get(id)?.status;
   return status === "stuck" || status === "blocked";
-}
-
-function settledIds() {
-  return kept("settled").split("\n").filter(Boolean);
 }

@@ -25,7 +25,7 @@
  *
  * @typedef {{op: string, seq: number, undo_of: number | null, number: number, from: string, to: string | null,
  *   outcome: string, note: string, worker: string | null}} Attempt
- * @typedef {{verb_no: number, verb: string, note: string, given_by: string, given_at: string, done_at: string | null,
+ * @typedef {{verb_no: number, saga_id: string, verb: string, note: string, given_by: string, given_at: string, done_at: string | null,
  *   outcome: string | null}} GivenVerb
  * @typedef {{verb: string, fits: boolean, why_not: string, does: string, left: string[], needs_note: boolean}} Preview
  * @typedef {{id: string, status: Status, since: string | null, phase: "forward"|"undoing"|"blocked"|"over",
