@@ -49,7 +49,7 @@ class Picture:
         if any(kind == "book" for kind, _ in changed):
             yield "books", {"orders": [book.shown() for book in books], "totals": self.totals()}
         for kind, name in sorted(changed):
-            if kind == "plug":
+            if kind == "plug" and name in self.plugs:
                 yield "plug", self.plugs[name]
         if GATEWAY in changed:
             yield "gateway", {"mode": self.mode}

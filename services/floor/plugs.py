@@ -77,16 +77,18 @@ class Plugs:
         self._installation = installation
         self._noted: dict[str, str] = {}
         self._noted_at_s = -NOTES_S
+        self._seen: dict[str, Mapping[str, Any]] = {}
 
     async def look(self) -> dict[str, Mapping[str, Any]]:
-        """All plugs, by name. None where no keeper answers, as in Docker: nothing there can be pulled from here."""
+        """All plugs, as the keeper last told of them. None if there is no keeper, as in Docker: none can be pulled."""
         try:
             services = await self._control.services()
         except NotDone:
-            return {}
+            return self._seen
         notes = await self._notes(services)
         there = {name: services[name] for name in LABELS if name in services}
-        return {name: _plug(seen, notes.get(name, "")).shown() for name, seen in there.items()}
+        self._seen = {name: _plug(seen, notes.get(name, "")).shown() for name, seen in there.items()}
+        return self._seen
 
     async def pull(self, name: str, action: Action) -> None:
         """Raises NoSuchPlug, NotDone."""

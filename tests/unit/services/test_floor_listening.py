@@ -50,6 +50,18 @@ async def test_a_stream_without_news_is_kept_alive(monkeypatch: pytest.MonkeyPat
         await sent.aclose()
 
 
+async def test_a_plug_that_is_no_longer_known_ends_no_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listeners, "READ_S", 0)
+    all_of_them, picture = Listeners(), Picture(plugs={"relay": {"name": "relay"}})
+    with all_of_them.one_more() as listener:
+        sent = stream(listener, picture)
+        await anext(sent)
+        all_of_them.tell([("plug", "relay"), STREAM])
+        picture.plugs = {}
+        assert (await anext(sent)).decode().startswith("event: stream\n")
+        await sent.aclose()
+
+
 async def test_somebody_is_there_from_the_first_to_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listeners, "STREAMS_MAX", 2)
     all_of_them = Listeners()

@@ -4,6 +4,8 @@ import asyncio
 from pathlib import Path
 from typing import Any, cast
 
+from orchestrator.local.control import Control, NotDone
+from orchestrator.local.keeper import Seen
 from services.floor.gateway_book import GatewayBook
 from services.floor.installation import Installation
 from services.floor.listeners import Listeners
@@ -33,6 +35,37 @@ class Well:
 
     async def breaker(self, _: GatewayBook) -> dict[str, Any]:
         return {"state": "closed"}
+
+
+class Keeper:
+    """Answers, or not."""
+
+    def __init__(self) -> None:
+        self.answers = False
+
+    async def services(self) -> dict[str, Seen]:
+        if not self.answers:
+            raise NotDone("it is busy")
+        return {"orders": Seen("orders", "ready", 1.0, 4711, None, None)}
+
+
+class NothingToSay:
+    async def shards_by_pid(self) -> tuple[dict[int, int], int]:
+        return {}, 8
+
+    async def outbox_waiting(self) -> int:
+        return 0
+
+
+async def test_a_keeper_that_is_busy_has_not_lost_its_services() -> None:
+    keeper = Keeper()
+    plugs = Plugs(cast("Control", keeper), cast("Installation", NothingToSay()))
+    assert await plugs.look() == {}
+    keeper.answers = True
+    seen = await plugs.look()
+    assert seen["orders"]["state"] == "up"
+    keeper.answers = False
+    assert await plugs.look() == seen
 
 
 async def test_a_look_from_before_a_kill_is_not_told_after_it(tmp_path: Path) -> None:
