@@ -1,11 +1,11 @@
-"""What stands around the sagas: orchestrators, shards, the outbox, breakers, and whether the API is well."""
+"""What stands around the sagas: orchestrators, shards, the outbox, breakers, who asks, and whether the API is well."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from orchestrator.api import installation_models, limits, models, telling
-from orchestrator.api.access import HasAccess
+from orchestrator.api.access import HasAccess, HasCaller
 from orchestrator.api.documented import refusals
 from orchestrator.api.sagas import OF_ALL
 from orchestrator.client import Client, facts, reading
@@ -17,6 +17,12 @@ health_router = APIRouter(prefix="/v1", tags=["installation"])
 
 NONE_KNOWN = "No database of a service is known: breakers live there. Name them in AMENDS_API_SERVICE_DATABASES."
 SOME_KNOWN = "Of the databases in AMENDS_API_SERVICE_DATABASES; other services may have breakers, too."
+
+
+@router.get("/caller", operation_id="get_caller", responses=refusals(*OF_ALL))
+async def get_caller(caller: HasCaller) -> installation_models.Caller:
+    """Whose token came with the request, and what it may do."""
+    return installation_models.Caller(name=caller.name, role=caller.role)
 
 
 @router.get("/outbox", operation_id="get_outbox", responses=refusals(*OF_ALL))

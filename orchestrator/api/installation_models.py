@@ -8,6 +8,13 @@ from pydantic import Field
 from orchestrator.api.models import Told
 
 
+class Caller(Told):
+    """`name`: the token's; `local` where there are no tokens."""
+
+    name: str
+    role: Literal["read", "operate"]
+
+
 class Pending(Told):
     topic: str
     partition: int

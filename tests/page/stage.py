@@ -58,6 +58,7 @@ class Stage:
     asked: list[tuple[str, Any]] = field(default_factory=list)
     refusal: tuple[int, str] | None = None
     audit: list[Json] = field(default_factory=list)
+    role: str = "operate"
     totals: Json = field(default_factory=dict)
     loop: asyncio.AbstractEventLoop | None = None
     listeners: dict[str, list["asyncio.Queue[bytes | None]"]] = field(
@@ -136,6 +137,9 @@ def _application(stage: Stage) -> Starlette:
     async def listed(request: Request) -> Response:
         return _outlines(stage, request)
 
+    async def caller(_: Request) -> Response:
+        return JSONResponse({"name": "local", "role": stage.role})
+
     async def all_verbs(_: Request) -> Response:
         return JSONResponse({"verbs": stage.audit, "next_before": None})
 
@@ -143,6 +147,7 @@ def _application(stage: Stage) -> Starlette:
         return JSONResponse({"verb_no": 1, "outcome": None})
 
     v1 = [
+        Route("/caller", caller),
         Route("/events", sagas_told),
         Route("/outlines", listed),
         Route("/sagas/{id:path}/outline", one(lambda outline: outline)),

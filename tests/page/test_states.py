@@ -186,7 +186,14 @@ def test_a_refused_button_says_what_is_unchanged_beside_it(window: Window, stage
     expect(complaint).to_contain_text("Not sent: The customer has paid already. order-1044 is as it was.")
 
 
-def test_who_may_only_read_sees_the_verbs_and_why_not(window: Window, stage: Stage) -> None:
+def test_who_may_only_read_is_offered_nothing_else(window: Window, stage: Stage) -> None:
+    stage.role = "read"
+    window.go("desk/order-987")
+    expect(window.page.locator("#note-hint")).to_contain_text("needs operate")
+    expect(window.page.get_by_role("button", name="Retry: refund RM 89.00")).to_be_disabled()
+
+
+def test_who_lost_the_right_sees_the_verbs_and_why_not(window: Window, stage: Stage) -> None:
     window.go("desk/order-987")
     stage.refusal = (403, "This token may read; this needs operate.")
     window.page.get_by_role("button", name="Retry: refund RM 89.00").click()

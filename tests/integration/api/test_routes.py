@@ -369,6 +369,12 @@ async def test_health_needs_no_token(asks: httpx.AsyncClient) -> None:
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
+async def test_a_caller_is_told_who_he_is(asks: httpx.AsyncClient) -> None:
+    assert (await asks.get("/v1/caller")).json() == {"name": "ada", "role": "operate"}
+    assert (await asks.get("/v1/caller", headers=BOB)).json() == {"name": "bob", "role": "read"}
+    assert (await asks.get("/v1/caller", headers={"Authorization": ""})).status_code == 401
+
+
 async def test_whoever_may_read_reads_all(asks: httpx.AsyncClient) -> None:
     await started(asks)
     paths = ("sagas", "sagas/order-7", "sagas/order-7/journal", "sagas/order-7/trace", "sagas/order-7/desk", "outbox",

@@ -5,7 +5,7 @@
  * A page that nobody looks at gives its connections back after a while: a browser has six of them for one server.
  */
 
-import { eachOutline, PRODUCT } from "./api.js";
+import { eachOutline, get, PRODUCT } from "./api.js";
 import { ROWS_MAX } from "./store.js";
 
 const AGAIN_MS = 1_500;
@@ -139,6 +139,10 @@ export class Streams {
     const loading = (this.loading = new AbortController());
     const { store } = this;
     try {
+      const { role } = await get(`${PRODUCT}/v1/caller`);
+      store.patch("role", () => {
+        store.mayOperate = role === "operate";
+      });
       await eachOutline(
         {},
         ROWS_MAX,
