@@ -149,6 +149,6 @@ def verdict_text(run: Run) -> str:
 def next_commands(run: Run) -> list[str]:
     return [
         f"make up && source {run.world.folder / 'env'}",
-        ".venv/bin/amends ls",
-        f".venv/bin/amends show {run.example[0] or 'order-0002'}",
+        "amends ls",
+        f"amends show {run.example[0] or 'order-0002'}",
     ]

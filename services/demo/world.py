@@ -105,7 +105,9 @@ def leave_addresses(world: World) -> None:
     topics = {"kafka": world.stack.kafka_bootstrap_servers, "topic_prefix": world.topic_prefix}
     replace_json(world.path, {**places, **topics, "databases": dict(world.urls)})
     variables = world.environment("orchestrator")
-    (world.folder / "env").write_text("".join(f"export {name}='{value}'\n" for name, value in variables.items()))
+    lines = [f"export {name}='{value}'\n" for name, value in variables.items()]
+    commands = f"export PATH='{Path(sys.executable).parent}':\"$PATH\"\n"  # so that `amends` is found
+    (world.folder / "env").write_text("".join([*lines, commands]))
 
 
 def create_database(world: World, name: str, template: str = "template1") -> None:

@@ -33,8 +33,10 @@ def test_the_fast_demo_proves_that_nothing_is_lost_or_doubled(stack: Stack, tmp_
     try:
         assert run.returncode == 0, run.stdout + run.stderr
         report = json.loads((tmp_path / "var" / "demo" / "report.json").read_text())
+        listed = looked_at(tmp_path / "var" / "demo" / "env", "amends ls --limit 3 --status completed")
     finally:
         forget(stack, tmp_path / "var" / "demo" / "world.json")
+    assert listed.count("order-") == 3, listed
     assert report["violations"] == []
     assert report["checkouts"] >= 40
     assert report["events_consumed"] == report["checkouts"]
@@ -45,6 +47,15 @@ def test_the_fast_demo_proves_that_nothing_is_lost_or_doubled(stack: Stack, tmp_
     assert all(report["faults"][0]["open_by_stage"][stage] > 0 for stage in STAGES)
     outcomes = {"success", "out_of_stock", "card_declined", "answer_lost", "gateway_down", "shipping_refused"}
     assert outcomes <= report["outcomes"].keys()
+
+
+def looked_at(env: Path, command: str) -> str:
+    """As somebody types it afterwards, in a shell that knows of nothing."""
+    bare = {"PATH": "/usr/bin:/bin", "HOME": str(env.parent)}
+    typed = ["bash", "-c", f"source {env} && {command}"]
+    return subprocess.run(
+        typed, env=bare, cwd=env.parent, capture_output=True, text=True, timeout=60, check=True
+    ).stdout
 
 
 def forget(stack: Stack, world: Path) -> None:
