@@ -27,6 +27,7 @@ Ending = Literal["delivered", "cancelled"]
 ENDINGS: dict[str, Ending] = {"completed": "delivered", "failed": "cancelled", "cancelled": "cancelled"}
 BROUGHT_BY_US = "brought by us"
 EXIT_VIOLATIONS = 1
+NOT_ENDED = "not ended"
 
 SERVICE_TABLES: dict[str, tuple[str, LiteralString]] = {
     "sagas": (
@@ -123,7 +124,7 @@ def check(order_id: str, books: Books) -> Iterator[Violation]:
     (saga,) = sagas
     ending = ENDINGS.get(saga["status"])
     if ending is None:
-        yield Violation(order_id, "not ended", f"its saga is {saga['status']}", f"amends show {order_id}")
+        yield Violation(order_id, NOT_ENDED, f"its saga is {saga['status']}", f"amends show {order_id}")
         return
     yield from money(order_id, ending, Decimal(saga["input"]["total"]), books)
     yield from payments_book_agrees(order_id, books)
@@ -216,14 +217,21 @@ def courier(order_id: str, saga: Row, ending: Ending, books: Books) -> Iterator[
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print what was found, one violation a line, and of how many orders."""
+    """Print what was found, one violation a line, and of how many orders; what has not ended is only counted."""
     world = json.loads(Path(arguments[0] if arguments else "var/play.json").read_text())
-    books = read_books(world)
+    print("\n".join(told := list(report(read_books(world)))))
+    return EXIT_VIOLATIONS if len(told) > 1 else 0
+
+
+def report(books: Books) -> Iterator[str]:
+    """A line a violation, and one that counts."""
     found = [violation for order_id in books.orders() for violation in check(order_id, books)]
-    for violation in found:
-        print(f"{violation.order_id}: {violation.rule}: {violation.what}. Look at: {violation.look_at}")
-    print(f"{len(books.orders())} deliveries, {len(found)} violations")
-    return EXIT_VIOLATIONS if found else 0
+    violations = [one for one in found if one.rule != NOT_ENDED]
+    for one in violations:
+        yield f"{one.order_id}: {one.rule}: {one.what}. Look at: {one.look_at}"
+    open_count = len(found) - len(violations)
+    still = f", of which {open_count} have not ended and can't be judged yet (amends ls)" if open_count else ""
+    yield f"{len(books.orders())} deliveries{still}; {len(violations) or 'no'} violations"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.delivery.auditor import Books, check
+from services.delivery.auditor import Books, check, report
 from services.delivery.saga import BROUGHT_BY_US
 
 Tables = dict[str, dict[str, list[dict[str, Any]]]]
@@ -106,3 +106,15 @@ def test_what_somebody_of_ours_brought_needs_no_courier() -> None:
     books["labels"]["sold"].clear()
     books["rides"]["sold"].clear()
     assert found(books) == set()
+
+
+def test_what_has_not_ended_is_counted_and_accuses_nobody() -> None:
+    books = clean()
+    assert list(report(Books(books))) == ["2 deliveries; no violations"]
+    books["sagas"]["sold"][0]["status"] = "running"
+    [counted] = report(Books(books))
+    assert counted == "2 deliveries, of which 1 have not ended and can't be judged yet (amends ls); no violations"
+    books["payments"]["lost"][0]["back_at"] = None
+    accused, counted = report(Books(books))
+    assert accused.startswith("lost: money: ")
+    assert counted.endswith("; 1 violations")
