@@ -129,12 +129,14 @@ class System:
         return end
 
     def ended(self, ids: Sequence[str], seconds: float = 60) -> dict[str, str]:
-        """Wait until these sagas are over; id -> status."""
+        """Wait until these sagas are over; id -> status. A database that was killed may be on its way back."""
+        over = "SELECT id, status FROM amends.sagas WHERE id = ANY (%s) AND ended_at IS NOT NULL"
 
         def statuses() -> dict[str, str] | None:
-            found = dict(
-                self.rows("SELECT id, status FROM amends.sagas WHERE id = ANY (%s) AND ended_at IS NOT NULL", list(ids))
-            )
+            try:
+                found = dict(self.rows(over, list(ids)))
+            except psycopg.OperationalError:
+                return None
             return found if len(found) == len(ids) else None
 
         return eventually(statuses, seconds, f"the end of {len(ids)} sagas")
