@@ -36,14 +36,19 @@ class Openings:
         """These have arrived; with each the topic's id as it was when it was sent."""
         for row, topic_id in rows:
             self._opened[row.topic, row.partition] = topic_id, now
-            self._under_way.pop((row.topic, row.partition), None)
+            if self._under_way:  # hardly ever, and there are many rows
+                self._end(row)
 
     def gave_up(self, row: StoredRow) -> None:
         """This will never arrive; another one may open its partition."""
-        if self._under_way.get((row.topic, row.partition)) == row.seq:
-            del self._under_way[row.topic, row.partition]
+        self._end(row)
 
     def forget(self) -> None:
         """A new producer has written nowhere."""
         self._opened.clear()
         self._under_way.clear()
+
+    def _end(self, row: StoredRow) -> None:
+        """Only for the row that opens: a late ack may be of a topic of this name that is gone."""
+        if self._under_way.get((row.topic, row.partition)) == row.seq:
+            del self._under_way[row.topic, row.partition]

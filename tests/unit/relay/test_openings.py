@@ -29,6 +29,14 @@ def test_it_has_to_be_opened_again_in_a_new_topic_and_after_a_long_silence() -> 
     assert not openings.is_open(stored(2), "id", 10 + OPENED_S)
 
 
+def test_a_late_ack_of_the_topic_that_is_gone_opens_nothing() -> None:
+    openings = Openings()
+    openings.begin(stored(2))
+    openings.acked([(stored(1), "the one before")], 10)
+    assert not openings.is_open(stored(3), "id", 10)
+    assert openings.is_under_way(stored(3))
+
+
 def test_a_row_that_never_arrives_leaves_it_to_the_next_and_no_other_does() -> None:
     openings = Openings()
     openings.begin(stored(1))
