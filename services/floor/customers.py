@@ -131,7 +131,8 @@ class Customers:
             return state
         if got.status_code == CONFLICT:
             raise NothingToAnswer(f"The provider says: {got.json()['reason']}. Nothing was changed.")
-        raise ProviderAway(f"The provider says {got.status_code}: {got.text[:SAID_CHARS_MAX]}. Nothing was changed.")
+        said = f"The provider says {got.status_code}: {got.text[:SAID_CHARS_MAX]}"
+        raise ProviderAway(f"{said}. Look before it is repeated.")
 
     def _payment_of(self, order_id: str) -> str | None:
         rows = self._read(OF_ORDER, order_id)
