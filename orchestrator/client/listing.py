@@ -17,12 +17,11 @@ from orchestrator import limits
 from orchestrator.canonical import checked_name
 from orchestrator.client import statements
 from orchestrator.client.answers import ENDED, PARKED, Page, Status, as_status
-from orchestrator.client.reading import saga_row
+from orchestrator.client.reading import NEWEST, saga_row
 from orchestrator.client.requests import Duration, Steps, seconds
 from orchestrator.client.statements import Query
 from orchestrator.errors import RequestError
 
-NEWEST = 2**63 - 1  # of a bigint: the first page begins with whatever is the newest saga then
 AGE_S_MAX = timedelta(days=36_500).total_seconds()  # a hundred years: what Postgres can count back from now
 
 

@@ -21,6 +21,7 @@ from orchestrator.client.statements import Query
 from orchestrator.errors import SagaNotFound, VerbNotFound
 from orchestrator.story import read_story, waiting_for
 
+NEWEST = 2**63 - 1  # of a bigint: a first page begins with whatever is the newest then
 CHILD_DEPTH_MAX = 5
 CHILDREN_MAX = 100
 
@@ -126,7 +127,7 @@ def verbs(saga_id: str) -> Steps[tuple[VerbRow, ...]]:
 
 def verbs_given(before: int | None, rows_max: int) -> Steps[tuple[tuple[VerbRow, ...], int | None]]:
     """The words that all sagas were given, the newest first, and before which the next page is; None: there is none."""
-    params = {"before": 2**63 - 1 if before is None else before, "rows_max": rows_max + 1}
+    params = {"before": NEWEST if before is None else before, "rows_max": rows_max + 1}
     rows = yield Query(statements.SELECT_VERBS_GIVEN, params)
     found = tuple(verb_row(row) for row in rows[:rows_max])
     return found, found[-1].verb_no if len(rows) > rows_max else None

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import limits
-from orchestrator.client.listing import NEWEST, Filters, checked, cursor_of, page, place_of
+from orchestrator.client.listing import Filters, checked, cursor_of, page, place_of
+from orchestrator.client.reading import NEWEST
 from orchestrator.errors import RequestError
 
 NONE = Filters()
