@@ -16,6 +16,7 @@ from pathlib import Path
 
 from orchestrator.local.stack import running_stack
 from tests import pythons
+from tests.failures import Failure, failures, summary
 
 TESTS = Path(__file__).parent
 MARKS = {"quick": "not slow and not serial", "slow": "slow and not serial", "serial": "serial"}
@@ -26,34 +27,39 @@ WORKERS = os.environ.get("TEST_WORKERS", "3")  # of pytest-xdist: most of a test
 
 
 def main(kinds: list[str]) -> int:
-    """The exit code of the first that failed; all are run."""
+    """1 if anything failed; all are run."""
     tiers = [kind for kind in kinds if kind in MARKS]
-    code = tiers_on_servers(tiers) if tiers else 0
+    failed = tiers_on_servers(tiers) if tiers else []
     if "older" in kinds:
         # Read by the stack when it starts.
         os.environ["POSTGRES_VERSION"] = OLDER_POSTGRES
         print(f"-- on PostgreSQL {OLDER_POSTGRES}", flush=True)
-        code = tiers_on_servers(["quick"], [TESTS / "integration" / "engine"]) or code
-    if "pythons" in kinds:
-        code = pythons.main() or code
-    return code
+        failed += tiers_on_servers(["quick"], [TESTS / "integration" / "engine"])
+    if "pythons" in kinds and (code := pythons.main()):
+        failed.append(Failure("python -m tests.pythons", f"exit code {code}; its output stands above", ""))
+    if failed:
+        print(summary(failed), flush=True)
+    return 1 if failed else 0
 
 
-def tiers_on_servers(kinds: list[str], only: list[Path] | None = None) -> int:
-    """The exit code of the first folder that failed; all folders are run."""
-    code, told = 0, []
+def tiers_on_servers(kinds: list[str], only: list[Path] | None = None) -> list[Failure]:
+    """What failed in these folders; all are run."""
+    failed: list[Failure] = []
+    told = []
     with tempfile.TemporaryDirectory(prefix="amends-run-") as folder, running_stack(Path(folder)) as stack:
         environment = {**os.environ, **stack.stack.environment()}
         for kind, tests in [(each, tests) for each in kinds for tests in only or folders(each)]:
             name, began = f"{kind:6} {tests.relative_to(TESTS.parent)}", time.monotonic()
             print(f"-- {name}", flush=True)
-            ended = subprocess.run(command(tests, kind), env=environment, check=False, stdin=subprocess.DEVNULL)
+            report = Path(folder, f"report-{len(told)}.xml")
+            run = [*command(tests, kind), f"--junitxml={report}"]
+            ended = subprocess.run(run, env=environment, check=False, stdin=subprocess.DEVNULL)
             if ended.returncode not in (0, NO_TESTS):
-                code = code or ended.returncode
+                failed += failures(report) or [Failure(name, f"exit code {ended.returncode}, and no report", "")]
                 name += "  FAILED"
             told.append(f"{time.monotonic() - began:6.0f} s  {name}")
     print("-- seconds of each", *told, sep="\n", flush=True)
-    return code
+    return failed
 
 
 def folders(kind: str) -> list[Path]:
