@@ -73,10 +73,10 @@ class Stream:
     only: int | None = None
 
     async def frames(self) -> AsyncIterator[str]:
-        """Until the client closes it, or the feed ends."""
+        """Until the client closes it, or the fan-out ends."""
         yield f"retry: {api_limits.STREAM_RETRY_MS}\n\n"
         with self.access.streams.place(self.caller):
-            async with self.access.client.feed().subscribed(self.begins) as subscription:
+            async with self.access.client.fan_out().subscribed(self.begins) as subscription:
                 while True:
                     try:
                         news = await asyncio.wait_for(subscription.news(), api_limits.STREAM_BEAT_S)

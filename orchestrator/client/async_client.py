@@ -11,7 +11,7 @@ import psycopg
 from orchestrator import limits
 from orchestrator.client import listing, reading, requests, watching
 from orchestrator.client.answers import Description, Page, Started, Status, Watched
-from orchestrator.client.feed import Feed, told
+from orchestrator.client.fan_out import FanOut, told
 from orchestrator.client.hearing import Hearing
 from orchestrator.client.known import Known
 from orchestrator.client.pools import (
@@ -54,7 +54,7 @@ class Client:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
         self._hearing: Hearing | None = None
-        self._feed: Feed | None = None
+        self._fan_out: FanOut | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -68,9 +68,9 @@ class Client:
         """Give its connections back. A request after it opens new ones."""
         pool, self._pool, self._loop = self._pool, None, None
         hearing, self._hearing = self._hearing, None
-        feed, self._feed = self._feed, None
-        if feed is not None:
-            await feed.close()
+        fan_out, self._fan_out = self._fan_out, None
+        if fan_out is not None:
+            await fan_out.close()
         if hearing is not None:
             await asyncio.to_thread(hearing.close)
         if pool is not None:
@@ -151,15 +151,15 @@ class Client:
         place = None if cursor is None else watching.parse_cursor(cursor)
         if id is not None:
             await self.request(reading.row(id))
-        async with self.feed().subscribed(place) as subscription:
+        async with self.fan_out().subscribed(place) as subscription:
             async for event in told(subscription, self.read_at_once, id=id, type=type):
                 yield event
 
-    def feed(self) -> Feed:
+    def fan_out(self) -> FanOut:
         """What moves, for those who read more of it than `watch` tells: the HTTP API does."""
-        if self._feed is None:
-            self._feed = Feed(self.request, self.read_at_once)
-        return self._feed
+        if self._fan_out is None:
+            self._fan_out = FanOut(self.request, self.read_at_once)
+        return self._fan_out
 
     async def cancel(self, id: str, /) -> None:
         """Raises CancelledError at the saga's await; its undos run."""

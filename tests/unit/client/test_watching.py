@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from orchestrator.client import watching
 from orchestrator.client.answers import ShardTaken, TookOver
-from orchestrator.client.feed import PENDING_MAX, Subscription
+from orchestrator.client.fan_out import PENDING_MAX, Subscription
 from orchestrator.client.watching import Cursor, Follower, Look, News, parse_cursor
 from orchestrator.errors import RequestError
 

@@ -46,7 +46,7 @@ class Subscription:
         self._bell = asyncio.Event()
 
     async def news(self) -> News:
-        """All that came since the last time. Raises what ended the feed."""
+        """All that came since the last time. Raises what ended the fan-out."""
         await self._bell.wait()
         self._bell.clear()
         if self._error is not None:
@@ -95,7 +95,7 @@ class Subscription:
         self._bell.set()
 
 
-class Feed:
+class FanOut:
     """Of one client, on its loop. It looks while somebody watches, and no longer."""
 
     def __init__(self, write: Run, read_at_once: Run) -> None:
@@ -113,7 +113,7 @@ class Feed:
         one = Subscription(cursor)
         self._subscriptions.add(one)
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name="amends-feed")
+            self._task = asyncio.create_task(self._run(), name="amends-fan-out")
         try:
             yield one
         finally:
