@@ -161,6 +161,7 @@ class Outline(SagaRow):
     parent_id: str | None
     turns: int
     waiting_for: list[str]
+    undone_because: str | None = Field(description="While it is being undone: why. `error` says it of what has ended.")
     deadline: datetime | None = Field(description="When it is woken, if nothing comes before.")
     ops: list[Operation]
     pivot_seq: int | None = Field(description="What is numbered higher came after the pivot.")
@@ -227,6 +228,7 @@ class Attempt(Told):
     from_: datetime = Field(alias="from")
     to: datetime | None
     outcome: str
+    was_unknown: bool = Field(description="It went on without anybody knowing whether this attempt took effect.")
     note: str
     worker: str | None = Field(description="Who owned the saga when the attempt was decided.")
 

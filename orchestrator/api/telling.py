@@ -9,7 +9,7 @@ from orchestrator.client.facts import BreakerRow, OutboxFacts, Owner, ShardRow, 
 from orchestrator.client.outlines import Outlined
 from orchestrator.story import Operation, Story, desk_of, read_story, waiting_for
 from orchestrator.story.ending import problem_text
-from orchestrator.story.model import Attempt
+from orchestrator.story.model import Attempt, Undo
 
 # A story tells apart what the look does not: what was written without waiting has succeeded.
 STATES: dict[str, models.OperationState] = {
@@ -70,7 +70,7 @@ def desk(told: Told, verbs: Sequence[VerbRow]) -> models.Desk:
 
 def trace_of(told: Told) -> models.Trace:
     """Each attempt of each operation and of each undo."""
-    attempts = sorted(_attempts(story_of(told), told.owners), key=lambda one: (one.from_, one.seq, one.number))
+    attempts = sorted(attempts_of(story_of(told), told.owners), key=lambda one: (one.from_, one.seq, one.number))
     return models.Trace(attempts=attempts)
 
 
@@ -146,6 +146,7 @@ def _outline(
         parent_id=parent_id,
         turns=story.turns,
         waiting_for=[] if saga.ended_at else [*waiting_for(story)],
+        undone_because=None if saga.ended_at else story.undone_because or None,
         deadline=at(wake_us) if wake_us and not saga.ended_at else None,
         ops=[operation_of(one) for one in story.operations.values()],
         pivot_seq=story.pivot_seq,
@@ -173,12 +174,21 @@ def _takeover_id(shard: int, epoch: int) -> str:
     return f"{shard}-{epoch}"
 
 
-def _attempts(story: Story, owners: Sequence[Owner]) -> Iterator[models.Attempt]:
+def attempts_of(story: Story, owners: Sequence[Owner]) -> Iterator[models.Attempt]:
     for operation in story.operations.values():
-        for attempt in operation.attempts or [_only(operation)]:
-            yield _attempt(operation, attempt, None, owners)
-        for attempt in operation.undo.attempts if operation.undo is not None else ():
-            yield _attempt(operation, attempt, operation.seq, owners)
+        if not operation.attempts:
+            yield _attempt(operation, _only(operation), None, owners, was_unknown=False)
+        for attempt in operation.attempts:
+            yield _attempt(operation, attempt, None, owners, was_unknown=_was_unknown(operation, attempt))
+        if (undo := operation.undo) is not None:
+            for attempt in undo.attempts:
+                yield _attempt(operation, attempt, undo, owners, was_unknown=_was_unknown(undo, attempt))
+
+
+def _was_unknown(tried: Operation | Undo, attempt: Attempt) -> bool:
+    """No answer is as good as an unclear one, once another attempt was made or nobody waits any more."""
+    went_on = tried.ended_us is not None or attempt is not tried.attempts[-1]
+    return attempt.in_doubt or (attempt.ended_us is None and went_on)
 
 
 def _only(operation: Operation) -> Attempt:
@@ -188,15 +198,19 @@ def _only(operation: Operation) -> Attempt:
     return Attempt(1, operation.begun_us, operation.ended_us, outcome, text)
 
 
-def _attempt(operation: Operation, attempt: Attempt, undo_of: int | None, owners: Sequence[Owner]) -> models.Attempt:
+def _attempt(
+    operation: Operation, attempt: Attempt, undo: Undo | None, owners: Sequence[Owner], *, was_unknown: bool
+) -> models.Attempt:
+    """A transaction's fate is never unknown: it is the answer's."""
     return models.Attempt(
-        op=operation.title if undo_of is None else f"undo of {operation.title}",
+        op=operation.title if undo is None else f"undo of {operation.title}",
         seq=operation.seq,
-        undo_of=undo_of,
+        undo_of=None if undo is None else operation.seq,
         number=attempt.number,
         from_=at(attempt.begun_us),
         to=None if attempt.ended_us is None else at(attempt.ended_us),
         outcome=attempt.outcome,
+        was_unknown=was_unknown and operation.kind != "transaction",
         note=attempt.text,
         worker=next((one.worker for one in reversed(owners) if one.at_us <= attempt.begun_us), None),
     )

@@ -18,13 +18,17 @@ WRITTEN = ("publish", "send", "start", "set")
 
 @dataclass(slots=True)
 class Attempt:
-    """One attempt of an operation or of its undo. `ended_us` None: no answer yet, or none that was taken."""
+    """One attempt of an operation or of its undo. `ended_us` None: no answer yet, or none that was taken.
+
+    in_doubt: its answer left open whether it took effect.
+    """
 
     number: int
     begun_us: int
     ended_us: int | None = None
     outcome: str = ""
     text: str = ""
+    in_doubt: bool = False
 
 
 @dataclass(slots=True)
@@ -107,6 +111,7 @@ class Story:
     started_us: int | None = None
     ended_us: int | None = None  # of the first end: a completed child may go on, to be taken back
     status: str = "running"
+    undone_because: str = ""
     end: str = ""  # completed, failed, cancelled or terminated: the first one
     error_type: str = ""
     error_text: str = ""

@@ -92,15 +92,18 @@ def _answered(story: Story, entry: Line, decisions: Sequence[Line], ended: Ended
         end_operation(operation, "succeeded", story.now_us, ended)
         return
     operation.error_type, operation.error_text = str(problem.get("type", "")), str(problem.get("text", ""))
-    if operation.kind == "transaction":
-        problem = {**problem, "effect": "none"}  # It was rolled back.
-    if problem.get("effect", "unknown") == "unknown":
-        operation.in_doubt = True
+    if _leaves_in_doubt(operation, problem):
+        attempt.in_doubt = operation.in_doubt = True
     if _is_final(entry, problem) or _led_on(operation, decisions):
         if _sticks(decisions):
             operation.stuck = True
         else:
             end_tried(operation, story.now_us, ended)
+
+
+def _leaves_in_doubt(operation: Operation, problem: Line) -> bool:
+    """A transaction was rolled back, whatever is said of it."""
+    return operation.kind != "transaction" and problem.get("effect", "unknown") == "unknown"
 
 
 def _is_final(entry: Line, problem: Line) -> bool:
@@ -131,7 +134,9 @@ def _undo_answered(
         return
     attempt = attempt_numbered(undo.attempts, int(entry.get("attempt", 1)), story.now_us)
     attempt.ended_us, attempt.outcome = story.now_us, outcome
-    attempt.text = problem_text(entry.get("problem") or {})
+    problem = entry.get("problem") or {}
+    attempt.text = problem_text(problem)
+    attempt.in_doubt = outcome == "retry" and _leaves_in_doubt(operation, problem)
     if outcome == "undone":
         end_undo(operation, "undone", story.now_us, ended)
     elif outcome == "failed" or _sticks(decisions):
@@ -172,9 +177,10 @@ def _decide(story: Story, decision: Line, ended: Ended) -> None:
             story.pivot_seq = int(decision["seq"]) if "seq" in decision else story.pivot_seq
             _mark(story, "pivot", "from here on only forward")
         case "status":
-            story.status = str(decision.get("name", ""))
-            reason = f": {decision['reason']}" if decision.get("reason") else ""
-            _mark(story, "status", f"{story.status}{reason}")
+            story.status, reason = str(decision.get("name", "")), str(decision.get("reason", ""))
+            if story.status == "compensating" and reason:  # it goes on with that after it was stuck, too
+                story.undone_because = _said_once(reason)
+            _mark(story, "status", f"{story.status}: {reason}" if reason else story.status)
         case "finish":
             _finish(story, decision, ended)
         case "answer_undo":
@@ -264,6 +270,12 @@ def attempt_numbered(attempts: list[Attempt], number: int, at_us: int) -> Attemp
     begun = Attempt(number, at_us)
     attempts.append(begun)
     return begun
+
+
+def _said_once(reason: str) -> str:
+    """`type: text`, of which a Failure's text begins with its type."""
+    type_name, _, text = reason.partition(": ")
+    return text if text.startswith(type_name) else reason
 
 
 def _mark(story: Story, kind: str, text: str) -> None:

@@ -53,6 +53,7 @@ def saga(number: int, status: str, ops: list[Json], age_s: float, took_s: float 
         "parent_id": None,
         "turns": len(ops) + 1,
         "waiting_for": [],
+        "undone_because": None,
         "deadline": None,
         "pivot_seq": None,
         "ops": ops,
@@ -158,7 +159,9 @@ def _on_the_way(shop: Shop) -> None:
 def _on_the_way_back(shop: Shop) -> None:
     undoing = steps(4)
     undoing[2] |= {"undo": undo("open")}
-    shop.add(saga(1043, "compensating", undoing, 30, seams=[seam(3, 20)]), book(1043, "64.00", 4))
+    because = "NotPaid(order_id='order-1043', reason='card expired')"
+    turned = saga(1043, "compensating", undoing, 30, seams=[seam(3, 20)], undone_because=because)
+    shop.add(turned, book(1043, "64.00", 4))
 
 
 def _over(shop: Shop) -> None:

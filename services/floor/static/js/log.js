@@ -67,6 +67,7 @@ export class Log {
   #sawStatus(outline) {
     const { id, status } = outline;
     const why = reasonOf(outline.error);
+    const turned = reasonOf(outline.undone_because);
     const book = this.store.books.get(id);
     const atZero = book && isZero(book.open) ? " Its books are at zero." : "";
     if (status === "completed")
@@ -76,7 +77,7 @@ export class Log {
         ` is completed, after ${took(Date.parse(outline.ended_at ?? "") - Date.parse(outline.started_at))}.`,
       );
     else if (status === "compensating")
-      this.#add("refused", id, " could not go on. What was done is being taken back.");
+      this.#add("refused", id, ` could not go on${turned ? `: ${turned}` : ""}. What was done is being taken back.`);
     else if (status === "failed" || status === "cancelled")
       this.#add("undone", id, ` is undone${why ? `: ${why}` : ""}.${atZero}`);
     else if (status === "stuck") this.#add("stuck", id, " is stuck: a person must decide.");

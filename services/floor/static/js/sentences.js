@@ -38,6 +38,8 @@ const SAID = {
   Dispatch: { begun: () => "It is sent out.", undone: () => "It is called back." },
 };
 
+const COULD_NOT = "It could not go on";
+
 const WHY = {
   "payment refused": "The payment was refused",
   "out of stock": "A dish was sold out",
@@ -87,7 +89,7 @@ export function sentences(event, laid, book) {
 
 /** The one sentence over the page. @param {Laid} laid @param {Book | undefined} book */
 export function headline(laid, book) {
-  const why = whyOf(laid.outline.error) || "It could not go on";
+  const why = whyOf(laid.outline.error) || COULD_NOT;
   switch (laid.status) {
     case "completed":
       return book && !isZero(book.gateway.taken)
@@ -97,7 +99,7 @@ export function headline(laid, book) {
     case "cancelled":
       return `${laid.status === "cancelled" ? "It was cancelled" : why}${ending(laid, book)}`;
     case "compensating":
-      return "It could not go on. What was done is being taken back, the newest first.";
+      return `${whyOf(laid.outline.undone_because) || COULD_NOT}. What was done is being taken back, the newest first.`;
     case "stuck":
       return "It is stuck, and waits for a person. Nothing is lost: it stands where it stopped.";
     case "blocked":

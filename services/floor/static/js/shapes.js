@@ -8,7 +8,7 @@
  * @typedef {{takeover_id: string, seq: number | null, at: string, worker: string, epoch: number}} Seam
  * @typedef {{id: string, type: string, version: number, status: Status, shard: number, started_at: string,
  *   ended_at: string | null, error: string | null, parent_id: string | null, turns: number, waiting_for: string[],
- *   deadline: string | null, pivot_seq: number | null, ops: Op[], seams: Seam[]}} Outline
+ *   undone_because: string | null, deadline: string | null, pivot_seq: number | null, ops: Op[], seams: Seam[]}} Outline
  * @typedef {{takeover_id: string, worker: string, taken_at: string, epoch: number, shards: number[]}} Takeover
  *
  * @typedef {{order_id: string, saga_id: string, customer: string, dishes: number, placed_at: string,
@@ -24,7 +24,7 @@
  * @typedef {{at: string, forward: number, back: number}} Pace
  *
  * @typedef {{op: string, seq: number, undo_of: number | null, number: number, from: string, to: string | null,
- *   outcome: string, note: string, worker: string | null}} Attempt
+ *   outcome: string, was_unknown: boolean, note: string, worker: string | null}} Attempt
  * @typedef {{verb_no: number, saga_id: string, verb: string, note: string, given_by: string, given_at: string, done_at: string | null,
  *   outcome: string | null}} GivenVerb
  * @typedef {{verb: string, fits: boolean, why_not: string, does: string, left: string[], needs_note: boolean}} Preview

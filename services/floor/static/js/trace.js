@@ -219,7 +219,7 @@ function bar(line, attempt, i, { laid, axis, end }) {
     ];
   }
   const isKnown = attempt.outcome === "succeeded" || (isLast && line.cell.shape === "growing");
-  if (!isKnown && line.cell.op.was_unknown) return [box("m-unk"), box(false, "url(#t-hatch)"), ...note];
+  if (!isKnown && attempt.was_unknown) return [box("m-unk"), box(false, "url(#t-hatch)"), ...note];
   if (!isKnown)
     return [
       box("m-tried"),
