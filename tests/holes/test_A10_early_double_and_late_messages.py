@@ -1,7 +1,7 @@
 """A10, MONEY: a payment's webhook came before its order's saga and was dropped; another came twice and counted two."""
 
 from orchestrator import Message, Saga, SyncClient, saga
-from tests.deadlines import eventually
+from tests.deadlines import deadline, eventually
 from tests.integration.engine.kit import System
 
 
@@ -27,7 +27,7 @@ def test_early_ones_wait_doubles_count_once_and_late_ones_lie_where_people_find_
         eventually(lambda: system.rows(began), 30, "it runs")
         for amount, webhook in ((20, "w2"), (10, "w1"), (30, "w3")):
             client.send("order", Add(amount=amount), message_id=webhook)
-        assert client.result(collects, "order", timeout=30) == [10, 20, 30]
+        assert client.result(collects, "order", timeout=deadline(30)) == [10, 20, 30]
         client.send("order", Add(amount=40), message_id="w4")
         letters = "SELECT saga_id, type, kind FROM amends.dead_letters"
         assert eventually(lambda: system.rows(letters), 30, "a dead letter") == [("order", "HolesAdd", "message")]

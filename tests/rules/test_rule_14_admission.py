@@ -8,7 +8,7 @@ from orchestrator.engine.admission import Admitted
 from orchestrator.engine.batch import Batch
 from orchestrator.engine.turns import Start
 from outbox_relay.rows import murmur2
-from tests.deadlines import eventually
+from tests.deadlines import deadline, eventually
 from tests.integration.engine.kit import SHARDS, System
 from tests.integration.engine.program import Go
 from tests.rules.inside import SHARD, Inside
@@ -88,7 +88,7 @@ def test_the_oldest_begins_when_one_ends_also_after_a_takeover(system: System) -
         client.send(w[1], Go())
         are(system, w0="completed", w1="completed", w2="running", w3="completed", w4="cancelled", w5="terminated")
         client.send(w[2], Go())
-        assert client.result(waits_for_go, w[2], timeout=30) == 2
+        assert client.result(waits_for_go, w[2], timeout=deadline(30)) == 2
     assert system.rows("SELECT outcome FROM amends.verbs") == [("done",), ("done",)]
     assert system.rows("SELECT count(*)::int FROM amends.journal WHERE saga_no IN (SELECT saga_no FROM amends.sagas "
                        "WHERE status IN ('cancelled', 'terminated'))") == [(0,)]  # fmt: skip

@@ -103,7 +103,7 @@ class Runner:
 
     def work(self, order: str) -> str:
         self.ran.append(current_step().key)
-        assert self.may_end.wait(10)
+        assert self.may_end.wait(deadline(10))
         return f"result {len(self.ran)}"
 
     def ends(self, count: int) -> list[object]:

@@ -16,7 +16,7 @@ from orchestrator.errors import DependencyError, Failure, RequestError, SagaFail
 from orchestrator.messaging import avro
 from orchestrator.problems import problem_of
 from orchestrator.settings import Settings
-from tests.deadlines import eventually
+from tests.deadlines import deadline, eventually
 from tests.integration.client.fake_type import checkout, dispatch
 from tests.integration.client.sagas import Order, Receipt, Settled, ended, journaled
 from tests.roles import as_role
@@ -75,7 +75,9 @@ async def test_result_waits_for_the_end(client: Client, database_url: str) -> No
 def test_run_is_start_and_result(settings: Settings, database_url: str) -> None:
     found: list[Receipt] = []
     with SyncClient(settings) as client:
-        thread = threading.Thread(target=lambda: found.append(client.run(checkout, ORDER, id="order-7", timeout=20)))
+        thread = threading.Thread(
+            target=lambda: found.append(client.run(checkout, ORDER, id="order-7", timeout=deadline(20)))
+        )
         thread.start()
         while not ask(database_url, "SELECT 1 FROM amends.sagas"):
             pass

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from orchestrator import OperationFailed, Saga, SagaFailed, SyncClient, saga
-from tests.deadlines import eventually
+from tests.deadlines import deadline, eventually
 from tests.integration.engine.kit import System
 from tests.integration.engine.program import Go, Post, TooMuch
 
@@ -91,21 +91,21 @@ def status(system: System, saga_id: str) -> str | None:
 def test_a_child_s_result_comes_back(books: System) -> None:
     books.orchestrator(SAGAS)
     with SyncClient(books.settings) as client:
-        assert client.run(uses_result, "a", id="a", timeout=30) == 31
+        assert client.run(uses_result, "a", id="a", timeout=deadline(30)) == 31
     assert (total(books), status(books, "a-child")) == (31, "completed")
 
 
 def test_a_child_s_failure_comes_out_as_itself_and_has_made_its_amends(books: System) -> None:
     books.orchestrator(SAGAS)
     with SyncClient(books.settings) as client:
-        assert client.run(goes_on_without, "a", id="a", timeout=30) == "refused 1000"
+        assert client.run(goes_on_without, "a", id="a", timeout=deadline(30)) == "refused 1000"
     assert (total(books), status(books, "a-child")) == (1, "failed")
 
 
 def test_a_parent_that_fails_later_takes_its_completed_children_back(books: System) -> None:
     books.orchestrator(SAGAS)
     with SyncClient(books.settings) as client, pytest.raises(TooMuch):
-        client.run(fails_later, "a", id="a", timeout=60)
+        client.run(fails_later, "a", id="a", timeout=deadline(60))
     assert {status(books, f"a-child-{n}") for n in range(3)} == {"cancelled"}
     assert books.rows("SELECT account, sum(amount)::int FROM bookings GROUP BY account HAVING sum(amount) <> 0") == []
     assert len(books.rows("SELECT 1 FROM bookings WHERE amount > 0")) == 7
@@ -117,7 +117,7 @@ def test_it_does_so_with_another_orchestrator_than_the_one_that_ran_them(books: 
     with SyncClient(books.settings) as client:
         client.start(waits_for_child, "b", id="b")
         client.send("b-child", Go())
-        assert client.result(waits_for_child, "b", timeout=30) == 20
+        assert client.result(waits_for_child, "b", timeout=deadline(30)) == 20
         client.start(waits_for_child, "a", id="a")
         eventually(lambda: total(books, "a") == 11, 30, "the child waits")
         stop()
@@ -142,8 +142,8 @@ def test_a_cancel_of_the_parent_reaches_a_child_that_runs(books: System) -> None
 def test_a_child_s_id_that_is_taken_is_a_definite_no_to_its_parent(books: System) -> None:
     books.orchestrator(SAGAS)
     with SyncClient(books.settings) as client:
-        assert client.run(child_pays, "stranger", id="mine", timeout=30) == 30
-        assert client.run(takes_a_taken_id, "a", id="a", timeout=30) == "SagaIdTaken: none"
+        assert client.run(child_pays, "stranger", id="mine", timeout=deadline(30)) == 30
+        assert client.run(takes_a_taken_id, "a", id="a", timeout=deadline(30)) == "SagaIdTaken: none"
     # The stranger is nobody's child: it stays, and so does its money.
     assert (total(books, "stranger"), status(books, "mine"), total(books, "a")) == (30, "completed", 1)
     assert books.rows("SELECT kind, saga_id FROM amends.dead_letters") == [("start", "mine")]

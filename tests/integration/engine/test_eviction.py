@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from orchestrator import Message, Saga, SyncClient, limits, saga
-from tests.deadlines import eventually
+from tests.deadlines import deadline, eventually
 from tests.integration.engine.kit import System
 
 PARKED = 60
@@ -90,10 +90,10 @@ def test_a_step_ends_for_a_saga_that_was_evicted_meanwhile(system: System) -> No
     with SyncClient(system.settings) as client:
         client.start(gated, 7, id="g")
         assert GATE.entered.wait(60)
-        assert client.run(short, 1, id="other", timeout=30) == 1
+        assert client.run(short, 1, id="other", timeout=deadline(30)) == 1
         eventually(lambda: len(cache) == 0, 10, "nobody is in memory")
         GATE.opened.set()
-        assert client.result(gated, "g", timeout=30) == 7
+        assert client.result(gated, "g", timeout=deadline(30)) == 7
     assert GATE.runs == 1, "it was not run again when its saga was loaded"
 
 

@@ -8,7 +8,7 @@ from orchestrator import Saga, SyncClient, saga
 from orchestrator.core.ids import OperationKey
 from orchestrator.messaging import outgoing
 from orchestrator.messaging.topics import Topics
-from tests.deadlines import eventually
+from tests.deadlines import deadline, eventually
 from tests.integration.engine import program
 from tests.integration.engine.kit import System
 from tests.integration.engine.program import Post, ledger
@@ -54,4 +54,4 @@ def test_a_forged_answer_is_read_and_counts_for_nothing(system: System) -> None:
         assert counted == [("victim", 1)]
         assert system.rows("SELECT status, result FROM amends.sagas") == [("running", None)]
         system.participants([ledger])  # whoever really answers, answers afterwards
-        assert client.result(booking_of_one, "victim", timeout=60) == 1
+        assert client.result(booking_of_one, "victim", timeout=deadline(60)) == 1

@@ -14,7 +14,7 @@ from orchestrator.messaging.nonce import nonce_of
 from orchestrator.messaging.topics import Topics
 from orchestrator.problems import Problem
 from outbox_relay.rows import Row, murmur2
-from tests.deadlines import eventually
+from tests.deadlines import deadline, eventually
 from tests.integration.engine.kit import SHARDS, System
 from tests.integration.engine.program import Post
 
@@ -68,7 +68,7 @@ def test_what_comes_before_its_saga_is_kept_and_delivered_in_order(system: Syste
         for text in ("one", "two", "three"):
             client.send("early", Word(text=text))
         eventually(lambda: len(system.rows("SELECT 1 FROM amends.mailbox")) == 3, 30, "three in the mailbox")
-        assert client.run(listener, 3, id="early", timeout=30) == ["one", "two", "three"]
+        assert client.run(listener, 3, id="early", timeout=deadline(30)) == ["one", "two", "three"]
     assert system.rows("SELECT 1 FROM amends.mailbox") == []
 
 
@@ -84,14 +84,14 @@ def test_one_message_id_is_delivered_once_before_and_after_the_start(system: Sys
             client.send("twice", Word(text="early"), message_id="m1")
             client.send("twice", Word(text="second"), message_id="m2")
         client.send("twice", Word(text="third"))
-        assert client.result(listener, "twice", timeout=30) == ["early", "second", "third"]
+        assert client.result(listener, "twice", timeout=deadline(30)) == ["early", "second", "third"]
 
 
 def test_what_comes_after_the_end_lies_where_people_find_it(system: System) -> None:
     system.relay()
     system.orchestrator(SAGAS)
     with SyncClient(system.settings) as client:
-        assert client.run(listener, 0, id="over", timeout=30) == []
+        assert client.run(listener, 0, id="over", timeout=deadline(30)) == []
         client.send("over", Word(text="too late"))
     letter = eventually(
         lambda: system.rows("SELECT kind, saga_id, type, error, payload FROM amends.dead_letters"), 30, "a dead letter"
@@ -119,7 +119,9 @@ def test_what_a_stranger_put_into_any_partition_reaches_its_saga_whoever_reads_i
             )  # fmt: skip
             producer.produce(row.topic, row.payload, b"", shard, headers=headers_of(row))
         assert producer.flush(30) == 0
-        assert sorted(client.result(listener, "astray", timeout=30)) == [str(shard) for shard in range(SHARDS)]
+        assert sorted(client.result(listener, "astray", timeout=deadline(30))) == [
+            str(shard) for shard in range(SHARDS)
+        ]
     ignored = "SELECT count FROM amends.ignored WHERE reason LIKE %s"
     assert system.rows(ignored, "%not its saga%") == [(SHARDS - 1,)]
 
@@ -130,12 +132,12 @@ def test_sagas_talk_to_each_other_and_channels_keep_apart(system: System) -> Non
     with SyncClient(system.settings) as client:
         client.start(listener, 2, id="ear")
         client.start(speaker, "ear", id="mouth")
-        assert client.result(listener, "ear", timeout=30) == ["from mouth", "again from mouth"]
+        assert client.result(listener, "ear", timeout=deadline(30)) == ["from mouth", "again from mouth"]
         client.start(on_two_channels, 0, id="two")
         client.send("two", Word(text="plain"))
         client.send("two", Word(text="l"), channel="left")
         client.send("two", Word(text="r"), channel="right")
-        assert client.result(on_two_channels, "two", timeout=30) == ["r", "l", "plain"]
+        assert client.result(on_two_channels, "two", timeout=deadline(30)) == ["r", "l", "plain"]
 
 
 def test_a_start_that_a_stranger_wrote_badly_is_a_dead_letter_and_the_shard_goes_on(system: System) -> None:
@@ -158,7 +160,7 @@ def test_a_start_that_a_stranger_wrote_badly_is_a_dead_letter_and_the_shard_goes
         eventually(lambda: len(system.rows("SELECT 1 FROM amends.dead_letters")) == len(wrong), 30, "the dead letters")
         assert {saga_id for (saga_id,) in system.rows("SELECT saga_id FROM amends.dead_letters")} == wrong.keys()
         for n in range(SHARDS * 2):
-            assert client.run(listener, 0, id=f"after-{n}", timeout=30) == []
+            assert client.run(listener, 0, id=f"after-{n}", timeout=deadline(30)) == []
 
 
 def test_a_start_whose_json_is_written_in_another_way_is_the_same_start(system: System) -> None:
@@ -182,7 +184,7 @@ def test_a_start_with_a_taken_id_from_elsewhere_is_a_dead_letter_that_doctor_nam
     system.relay()
     system.orchestrator(SAGAS)
     with SyncClient(system.settings) as client:
-        assert client.run(listener, 0, id="taken", timeout=30) == []
+        assert client.run(listener, 0, id="taken", timeout=deadline(30)) == []
         row = outgoing.start_row(topic="-", shard=0, saga_id="taken", start=start_of(listener, 1))
         produce(system, "taken", row.payload or b"", headers_of(row))
         eventually(lambda: system.rows("SELECT 1 FROM amends.dead_letters"), 30, "the dead letter")
@@ -234,7 +236,7 @@ def test_a_forged_reply_is_counted_and_changes_nothing(books: System) -> None:
         )
         assert books.rows("SELECT status FROM amends.sagas") == [("running",)]
         blocker.rollback()
-        assert client.result(asker, "f", timeout=30) == 10
+        assert client.result(asker, "f", timeout=deadline(30)) == 10
 
 
 def test_a_failure_whose_fields_can_not_be_kept_is_a_dead_letter_and_the_shard_goes_on(system: System) -> None:
@@ -259,7 +261,7 @@ def test_a_failure_whose_fields_can_not_be_kept_is_a_dead_letter_and_the_shard_g
         letters = "SELECT saga_id FROM amends.dead_letters"
         eventually(lambda: {name for (name,) in system.rows(letters)} == wrong.keys(), 30, "the dead letters")
         for n in range(SHARDS * 2):
-            assert client.run(listener, 0, id=f"after-{n}", timeout=30) == []
+            assert client.run(listener, 0, id=f"after-{n}", timeout=deadline(30)) == []
 
 
 def test_what_nobody_can_read_goes_to_the_dead_letters_and_the_shard_goes_on(system: System) -> None:
@@ -283,7 +285,7 @@ def test_what_nobody_can_read_goes_to_the_dead_letters_and_the_shard_goes_on(sys
         for payload, headers in rubbish:
             produce(system, "u", payload, headers)
         client.send("u", Word(text="after"))
-        assert client.result(listener, "u", timeout=30) == ["after"]
+        assert client.result(listener, "u", timeout=deadline(30)) == ["after"]
     letters = system.rows("SELECT error FROM amends.dead_letters")
     assert len(letters) == len(rubbish), letters
     assert system.rows("SELECT status FROM amends.sagas") == [("completed",)]

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator import Command, Failure, Participant, Saga, SagaFailed, SyncClient, Transaction, saga
-from tests.deadlines import eventually
+from tests.deadlines import deadline, eventually
 from tests.integration.engine.kit import System
 from tests.integration.engine.program import Go, Post, TooMuch
 from tests.roles import login_of
@@ -139,7 +139,7 @@ def test_a_stuck_undo_is_tried_again(shop: System) -> None:
         shop.execute("DELETE FROM stubborn")
         client.retry("s")
         with pytest.raises(TooMuch):
-            client.result(stores_and_fails, "s", timeout=30)
+            client.result(stores_and_fails, "s", timeout=deadline(30))
     assert (total(shop), shop.rows("SELECT 1 FROM stored")) == (0, [])
 
 
@@ -148,7 +148,7 @@ def test_a_stuck_undo_is_skipped_with_a_note_and_the_rest_is_undone(shop: System
         made_stuck(shop, client)
         client.skip("s", note="scrapped by hand")
         with pytest.raises(SagaFailed) as failed:  # not TooMuch: that would say that nothing stays
-            client.result(stores_and_fails, "s", timeout=30)
+            client.result(stores_and_fails, "s", timeout=deadline(30))
     assert failed.value.left_undone == ("Store #1 (scrapped by hand)",)
     assert shop.rows("SELECT status, left_undone FROM amends.sagas") == [("failed", ["Store #1 (scrapped by hand)"])]
     assert (total(shop), len(shop.rows("SELECT 1 FROM stored"))) == (0, 1)
@@ -190,7 +190,7 @@ def test_after_a_mismatch_it_goes_on_with_the_right_code_and_what_came_meanwhile
         stop()
         books.orchestrator([deployed])
         client.unblock("d")
-        assert client.result(deployed, "d", timeout=30) == 30
+        assert client.result(deployed, "d", timeout=deadline(30)) == 30
     assert total(books) == 30
     assert audit(books)[1] == ("unblock", "", "done")
     assert books.rows("SELECT 1 FROM amends.held_entries") == []
@@ -207,7 +207,7 @@ def test_a_blocked_saga_can_be_terminated_in_the_dark(books: System) -> None:
         eventually(lambda: is_now(books, "d", "blocked"), 30, "an orchestrator without its code puts it aside")
         client.terminate("d", note="no such code any more")
         with pytest.raises(SagaFailed):
-            client.result(deployed, "d", timeout=30)
+            client.result(deployed, "d", timeout=deadline(30))
     ((status, left),) = books.rows("SELECT status, left_undone FROM amends.sagas")
     assert status == "terminated"
     assert problem_of_the_only_saga(books) == "no such code any more"

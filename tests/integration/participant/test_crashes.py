@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from orchestrator.participant.connection import Place
-from tests.deadlines import eventually
+from tests.deadlines import deadline, eventually
 from tests.integration.participant.shop import ChargeCard, OrderPaid, ReserveStock
 
 # A call that ran into its time on a busy machine would not reach the place after it.
@@ -35,7 +35,7 @@ class Scene:
         return self.processes.start(name, failpoints, **options)
 
     def killed(self, victim, place) -> None:
-        assert victim.wait(30) == -signal.SIGKILL
+        assert victim.wait(deadline(30)) == -signal.SIGKILL
         assert place.partition("=")[0] in self.processes.reached
 
     def successor(self, name, **options) -> None:
@@ -144,7 +144,7 @@ def a_purge(scene: Scene, place: str) -> None:
     scene.desk.command(key, command)
     scene.settled(key, command)
     first.terminate()
-    assert first.wait(30) == 0
+    assert first.wait(deadline(30)) == 0
     scene.desk.connection.execute("UPDATE amends.inbox SET settled = true, expires_at = now()")
     scene.killed(scene.start("stock", f"{place}=kill"), place)
     assert scene.desk.state(key) == ("done" if place.endswith("before") else None)
@@ -225,7 +225,7 @@ def a_renewal(scene: Scene, place: str) -> None:
     options = PATIENT | {"concurrency": 1}
     victim = scene.start("payments", f"{place}=kill", **options)
     scene.desk.command(out, ChargeCard(order_id=out))
-    assert scene.gateway.held.wait(20)
+    assert scene.gateway.held.wait(deadline(20))
     scene.desk.command(waits, ChargeCard(order_id=waits))
     scene.killed(victim, place)
     scene.gateway.release.set()

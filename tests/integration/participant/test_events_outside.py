@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.errors import Transient
 from orchestrator.participant import Participant
+from tests.deadlines import deadline
 from tests.integration.participant.bench import benched
 from tests.integration.participant.shop import OrderPaid, StockLow
 
@@ -43,7 +44,7 @@ def mailer():
 
 
 async def until_done(inbox, n: int) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(deadline(30)):
         while inbox.one("SELECT count(*) FROM amends.inbox_events WHERE state = 'done'") < n:
             await asyncio.sleep(0.02)
 

@@ -6,7 +6,7 @@ import signal
 import psutil
 import pytest
 
-from tests.deadlines import eventually
+from tests.deadlines import deadline, eventually
 from tests.integration.participant.shop import ChargeCard
 
 COMMAND = ChargeCard(order_id="o1")
@@ -35,7 +35,7 @@ def kill_inside(desk, gateway, processes, key):
     """SIGKILL to whoever is inside the gateway's call, and another process comes."""
     (victim,) = processes.started("payments", **FAST)
     desk.command(key, COMMAND)
-    assert gateway.held.wait(20)
+    assert gateway.held.wait(deadline(20))
     victim.kill()
     victim.wait()
     processes.started("payments", **FAST)
@@ -72,7 +72,7 @@ def test_a_killed_undo_is_repeated_under_its_key(settings, desk, gateway, proces
     reply = desk.answer(key).value
     gateway.refund_script.append(f"hold_{effect}")
     desk.undo(key, COMMAND, "done", reply)
-    assert gateway.held.wait(20)
+    assert gateway.held.wait(deadline(20))
     victim.kill()
     processes.started("payments", **FAST)
     gateway.release.set()
@@ -88,7 +88,7 @@ def test_a_stopped_call_wakes_after_its_undo(settings, desk, make_gateway, proce
     key = desk.new_key()
     (sleeper,) = processes.started("payments", **FAST)
     desk.command(key, COMMAND)
-    assert gateway.held.wait(20)
+    assert gateway.held.wait(deadline(20))
     os.kill(sleeper.pid, signal.SIGSTOP)
     processes.started("payments", **FAST)
     undo(desk, key, "unknown")
@@ -116,7 +116,7 @@ def test_who_is_stopped_before_the_call_does_not_call_when_he_wakes(settings, de
     undo(desk, key, "unknown")  # Not before the sleeper's deadline: somebody might be outside.
     os.kill(sleeper.pid, signal.SIGCONT)
     sleeper.terminate()
-    assert sleeper.wait(30) == 0
+    assert sleeper.wait(deadline(30)) == 0
     assert gateway.count("charge", key) == 0
     assert desk.state(key) == "undone"
 
@@ -129,7 +129,7 @@ def test_a_graceful_stop_ends_what_is_out_and_hands_over(settings, desk, gateway
     desk.command(key, COMMAND)
     eventually(lambda: gateway.count("charge"), 10, "the call is out")
     leaving.terminate()
-    assert leaving.wait(30) == 0
+    assert leaving.wait(deadline(30)) == 0
     assert desk.answers(key)[0].outcome == "succeeded"
     processes.started("payments", **FAST)
     desk.command(after, ChargeCard(order_id="o2"))

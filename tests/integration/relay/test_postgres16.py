@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.local.postgres import choose_place, installed
 from orchestrator.local.stack import Stack
-from tests.deadlines import eventually
+from tests.deadlines import deadline, eventually
 from tests.integration.relay.outboxes import Place, Writers, install, reading, relay, row, running, wait
 from tests.integration.relay.test_slot import drop_by_force, trouble
 from tests.integration.relay.test_switch import await_mode, switch
@@ -49,7 +49,7 @@ def postgres16(data: Path) -> Iterator[str]:
     finally:
         server.terminate()
         try:
-            server.wait(20)
+            server.wait(deadline(20))
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()

@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from orchestrator.local.stack import Stack
 from services.demo.world import World, create_database, database_of, forget_former_run, leave_addresses, with_database
-from tests.deadlines import eventually
+from tests.deadlines import deadline, eventually
 
 EXISTS = "SELECT count(*) FROM pg_database WHERE datname = ANY(%s)"
 SLOT = "SELECT pg_create_logical_replication_slot(%s, 'pgoutput')"
@@ -47,7 +47,7 @@ def test_the_next_run_deletes_the_topics_of_the_former_one(stack: Stack, tmp_pat
     leave_addresses(former)
     admin = AdminClient({"bootstrap.servers": stack.kafka_bootstrap_servers})
     for made in admin.create_topics([NewTopic(f"{former.topic_prefix}sagas", 1)]).values():
-        made.result(30)
+        made.result(deadline(30))
     forget_former_run(world_in(tmp_path, stack))
     eventually(lambda: former.topic_prefix not in " ".join(admin.list_topics(timeout=30).topics), 30, "topics deleted")
 
