@@ -69,10 +69,10 @@ def run_participants(participants: "Sequence[Participant[Any]]", settings: Setti
         send_last_spans()
 
 
-def run_relay(database_urls: Sequence[str], settings: Settings, mode: RelayMode = "cdc") -> None:
-    """Move the outboxes of these databases to Kafka until SIGTERM or SIGINT."""
+def run_relay(database_urls: Sequence[str], settings: Settings, mode: RelayMode = "cdc", **more: str) -> None:
+    """Move the outboxes of these databases to Kafka until SIGTERM or SIGINT; `more` is for each Relay."""
     with Monitor(settings) as monitor:
-        asyncio.run(_until_signal(lambda stop: _relay(database_urls, settings, mode, stop, monitor)))
+        asyncio.run(_until_signal(lambda stop: _relay(database_urls, settings, mode, stop, monitor, **more)))
 
 
 @asynccontextmanager
@@ -286,16 +286,18 @@ async def _participants(
 
 
 async def _relay(
-    database_urls: Sequence[str], settings: Settings, mode: RelayMode, stop: asyncio.Event, monitor: Monitor
+    database_urls: Sequence[str],
+    settings: Settings,
+    mode: RelayMode,
+    stop: asyncio.Event,
+    monitor: Monitor,
+    **more: Any,
 ) -> None:
     from outbox_relay import Relay, Relays
 
     kafka, login = settings.for_kafka().kafka_bootstrap_servers, settings.kafka_login()
-    kept_s = settings.outbox_sent_kept_s
-    relays = [
-        Relay(database_url=url, kafka_bootstrap_servers=kafka, mode=mode, kafka_config=login, sent_kept_s=kept_s)
-        for url in database_urls
-    ]
+    more |= {"kafka_config": login, "sent_kept_s": settings.outbox_sent_kept_s}
+    relays = [Relay(database_url=url, kafka_bootstrap_servers=kafka, mode=mode, **more) for url in database_urls]
     monitor.watch_relays(list(zip(relays, database_urls, strict=True)))
     await Relays(relays).run(stop)
 

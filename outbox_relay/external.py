@@ -59,7 +59,7 @@ class Janitor:
         """Note what is there, then delete what has been confirmed."""
         found = slot.status(self._session, self._slot_name)
         if found is None or found.lost:
-            self._complain(f"there is no usable replication slot {self._slot_name!r}; nothing is deleted")
+            self._complain(f"this database has no usable replication slot {self._slot_name!r}; nothing is deleted")
         else:
             self._complained = False
             self._note()

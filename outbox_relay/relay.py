@@ -58,8 +58,9 @@ class Relay:
 
     mode: `cdc` follows a replication slot, and polls where `wal_level` is not `logical`; `polling` only polls, and
     drops the slot; `external` sends nothing: Debezium does, through the slot `external_slot`, and this deletes what it
-    has sent. What `amends relay switch` has stored in the database goes before `cdc` and `polling` here, and leaves
-    `external` as it is. Several relays of one database: one sends, the others stand by. `sent_kept_s`: the window of
+    has sent (slots' names are of the whole server: `{database}` in it stands for the database's name). What
+    `amends relay switch` has stored in the database goes before `cdc` and `polling` here, and leaves `external` as it
+    is. Several relays of one database: one sends, the others stand by. `sent_kept_s`: the window of
     amends.outbox_sent. `kafka_config` goes to librdkafka as it is.
     """
 
@@ -200,14 +201,14 @@ class Relay:
                 self._house = None  # with it goes its Kafka client, which would knock at the brokers for ever
 
     def _keep_clean(self, session: Session, house: House) -> None:
-        house.external_slot = self._external_slot
-        house.slot_wanted = self._external_slot == slot.name_of(session)  # one of ours has no reader here
+        house.external_slot = slot_name = slot.name_for(session, self._external_slot)
+        house.slot_wanted = slot_name == slot.name_of(session)  # one of ours has no reader here
         janitor = Janitor(
             self._name,
             lease=self._lease,
             session=session,
             house=house,
-            slot_name=self._external_slot,
+            slot_name=slot_name,
             sent_kept_s=self._sent_kept_s,
         )
         self._worker = janitor

@@ -18,8 +18,9 @@ NAME: LiteralString = "SELECT 'amends_relay_' || oid FROM pg_database WHERE datn
 STATUS: LiteralString = """
     SELECT active_pid, coalesce(wal_status, 'lost'), confirmed_flush_lsn - '0/0'::pg_lsn,
         coalesce(pg_current_wal_lsn() - restart_lsn, 0)::bigint
-    FROM pg_replication_slots WHERE slot_name = %s
+    FROM pg_replication_slots WHERE slot_name = %s AND database = current_database()
 """
+IN_A_SLOTS_NAME: LiteralString = "SELECT regexp_replace(lower(current_database()), '[^a-z0-9_]', '_', 'g')"
 NOTED: LiteralString = "SELECT name, origin, lost, lost_at FROM amends.relay_slot"
 NOTE: LiteralString = "UPDATE amends.relay_slot SET name = %s, origin = %s WHERE one"
 NOTE_TROUBLE: LiteralString = "UPDATE amends.relay_slot SET lost = %s, lost_at = now() WHERE one"
@@ -62,8 +63,14 @@ def name_of(session: Session) -> str:
     return str(session.execute(NAME).fetchall()[0][0])
 
 
+def name_for(session: Session, template: str) -> str:
+    """A name in which `{database}` stands for this database's, in small letters, with _ for what no slot may have."""
+    [(database,)] = session.execute(IN_A_SLOTS_NAME).fetchall()
+    return template.replace("{database}", str(database))
+
+
 def status(session: Session, name: str) -> SlotStatus | None:
-    """How the slot is; None: there is none."""
+    """How the slot is; None: there is none, or it is another database's, which says nothing of what was sent here."""
     found: tuple[Any, ...] | None = session.execute(STATUS, (name,)).fetchone()
     if found is None:
         return None

@@ -36,21 +36,28 @@ def relay(
     mode: Annotated[
         RelayMode, typer.Option("--mode", help="Until somebody switches. external: Debezium sends, this deletes.")
     ] = "cdc",
+    slot: Annotated[
+        str | None,
+        typer.Option("--slot", metavar="NAME", help="Mode external: Debezium's; {database} stands for the database's."),
+    ] = None,
 ) -> None:
     """Move outboxes to Kafka until SIGTERM.
 
     One process serves several databases. Start a second one as a standby: one sends, the other takes over. What
-    `amends relay switch` has stored in a database goes before `--mode cdc` and `--mode polling`.
+    `amends relay switch` has stored in a database goes before `--mode cdc` and `--mode polling`. In mode external the
+    slot is called amends_outbox, unless --slot says otherwise.
 
     Example: amends relay --database $ORCHESTRATOR_URL --database $PAYMENTS_URL
     """
     if context.invoked_subcommand is not None:
-        if databases or mode != "cdc":
+        if databases or slot or mode != "cdc":
             raise typer.BadParameter(f"put the options behind the verb: amends relay {context.invoked_subcommand} …")
         return
+    if slot is not None and mode != "external":
+        raise typer.BadParameter("--slot is of mode external: the relay names the slot of its own by itself")
     from orchestrator.run import run_relay
 
-    run_relay(_urls(databases), CONTEXT.settings(), mode)
+    run_relay(_urls(databases), CONTEXT.settings(), mode, **({"external_slot": slot} if slot else {}))
 
 
 def switch(

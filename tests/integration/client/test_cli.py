@@ -379,6 +379,12 @@ def test_options_of_the_relay_stand_behind_the_verb(amends: Amends) -> None:
     assert "behind the verb" in said
 
 
+def test_a_relay_that_sends_is_given_no_slot_of_somebody_elses(amends: Amends) -> None:
+    code, _, said = amends("relay", "--slot", "debezium", "--mode", "cdc")
+    assert code == exits.USAGE
+    assert "--slot is of mode external" in said
+
+
 def test_doctor_reads_what_the_relay_says_also_of_an_older_schema(amends: Amends, database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute(

@@ -5,7 +5,7 @@ import struct
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import psutil
@@ -144,6 +144,47 @@ def test_external_without_its_slot_deletes_nothing_and_says_so(place: Place, cap
         place.add(row(topic, "k", b"0"))
         eventually(lambda: "no usable replication slot 'nobody'" in caplog.text, 10, "it says so")
     assert place.count() == 1
+
+
+def test_external_goes_by_no_slot_of_another_database(
+    make_place: Callable[[], Place], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Slots are of the whole server: what another database's slot has confirmed says nothing of the rows here."""
+    theirs, ours = make_place(), make_place()
+    topic = ours.topic("numbers")
+    theirs.tell(topic)
+    slot = f"other_{uuid.uuid4().hex[:8]}"
+    both = (relay(theirs, "external", external_slot=slot), relay(ours, "external", external_slot=slot))
+    with other_reader(theirs, slot) as other, running(*both):
+        ours.await_state("external")
+        theirs.await_state("external")
+        ours.add(row(topic, "k", b"0"))
+        eventually(lambda: f"this database has no usable replication slot '{slot}'" in caplog.text, 10, "it says so")
+        theirs.add(row(topic, "k", b"0"))  # behind ours in the WAL
+        eventually(lambda: other.confirm() or theirs.count() == 0, 20, "the slot's own database goes by it")
+        rounds = time.monotonic() + deadline(1.5)
+        eventually(lambda: other.confirm() or time.monotonic() > rounds, 10, "some rounds of the janitors")
+        assert ours.count() == 1
+
+
+def test_external_finds_the_slot_that_is_named_after_its_database(make_place: Callable[[], Place]) -> None:
+    places = [make_place() for _ in range(2)]
+    topic = places[0].topic("numbers")
+    places[1].tell(topic)
+    with ExitStack() as stack:
+        named = [stack.enter_context(other_reader(place, f"debezium_{name_of(place)}")) for place in places]
+        stack.enter_context(
+            running(*(relay(place, "external", external_slot="debezium_{database}") for place in places))
+        )
+        for place, reader in zip(places, named, strict=True):
+            place.await_state("external")
+            place.add(row(topic, "k", b"0"))
+            eventually(lambda p=place, r=reader: r.confirm() or p.count() == 0, 20, "each goes by its own")
+
+
+def name_of(place: Place) -> str:
+    with place.connect() as connection:
+        return connection.execute("SELECT current_database()").fetchone()[0]
 
 
 def noted_and_deleted(place: Place) -> tuple[int, int]:
