@@ -14,15 +14,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from orchestrator.local.stack import BlockingStack, Stack, running_stack
 from tests import servers
 
 # Every run tries the same examples, so that nobody is stopped by what another broke; `make check` then tries others
-# by a seed that it prints.
-settings.register_profile("fixed", derandomize=True, deadline=None)
-settings.register_profile("random", derandomize=False, deadline=None, print_blob=True, database=None)
+# by a seed that it prints. How long it takes says something of the machine only.
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fixed", UNTIMED, derandomize=True)
+settings.register_profile("random", UNTIMED, derandomize=False, print_blob=True, database=None)
 settings.load_profile("fixed")
 
 

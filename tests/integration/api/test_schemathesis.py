@@ -31,7 +31,7 @@ def test_what_it_says_of_itself_is_true(database_url: str, tmp_path: Path) -> No
         command = [
             sys.executable, "-m", "schemathesis.cli", f"--config-file={CONFIG}", "run", str(PAGE), f"--url={base}",
             f"--header=Authorization: Bearer {text}", "--checks=all", f"--max-examples={EXAMPLES_MAX}",
-            "--generation-deterministic", "--workers=1",
+            "--generation-deterministic", "--workers=1", f"--request-timeout={deadline(10)}",
             "--rate-limit=45/s", "--generation-allow-x00=false", "--continue-on-failure", "--no-color",
         ]  # fmt: skip
         done = subprocess.run(

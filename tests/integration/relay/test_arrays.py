@@ -13,6 +13,7 @@ from outbox_relay import arrays
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 ODD = st.sampled_from(["NULL", "", '"', '","', "\\", "{}", " ", "a,b", '\\"', "\u3000"])
 BLOBS = st.lists(st.none() | st.binary())
+SETTINGS = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @pytest.fixture
@@ -22,19 +23,19 @@ def connection(database_url: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(SETTINGS, max_examples=300)
 @given(st.lists(TEXTS | ODD) | st.lists(st.none() | TEXTS | ODD) | st.lists(st.none()))
 def test_texts(connection: psycopg.Connection, items: list[str | None]) -> None:
     assert connection.execute("SELECT %s::text[]", [items]).fetchone() == (items,)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(SETTINGS, max_examples=200)
 @given(BLOBS, BLOBS)
 def test_bytes(connection: psycopg.Connection, items: list[bytes | None], others: list[bytes | None]) -> None:
     assert connection.execute("SELECT %b::bytea[], %b::bytea[]", [items, others]).fetchone() == (items, others)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(SETTINGS, max_examples=100)
 @given(st.lists(st.none() | st.integers(-(2**63), 2**63 - 1)))
 def test_numbers(connection: psycopg.Connection, items: list[int | None]) -> None:
     assert connection.execute("SELECT %s::bigint[]", [items]).fetchone() == (items,)
