@@ -88,6 +88,43 @@ def test_find_narrows_the_list(window: Window) -> None:
     expect(window.page.locator(".nothing")).to_contain_text("No saga here has “no such id” in its id.")
 
 
+PRESSED = """(key) => {
+    document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+    return document.activeElement.type ?? document.activeElement.tagName;
+}"""
+
+
+@pytest.mark.parametrize("place", ["", "desk", "saga/order-1042"])
+def test_what_is_typed_behind_a_key_is_not_lost(window: Window, place: str) -> None:
+    """The key has done its work when the next one is pressed, also where it leads to another view."""
+    window.go(place)
+    window.page.locator("main").focus()
+    assert window.page.evaluate(PRESSED, "/") == "search"
+    window.page.keyboard.type("1042")
+    expect(window.page.get_by_role("searchbox")).to_have_value("1042")
+    window.page.go_back() if place else window.go()
+    expect(window.page.locator("main h1, main h2").first).to_be_attached()
+
+
+def test_the_field_is_left_by_the_keyboard_and_its_keys_work_again(window: Window) -> None:
+    window.go()
+    settle(window)
+    press, field = window.page.keyboard.press, window.page.get_by_role("searchbox")
+    press("/")
+    window.page.keyboard.type("1042")
+    press("Enter")
+    press("j")
+    expect(window.page.locator('[data-id="order-1042"] a')).to_be_focused()
+    press("/")
+    press("Escape")
+    expect(field).to_have_value("")
+    expect(field).to_be_focused()
+    press("Escape")
+    press("g")
+    press("s")
+    expect(window.page.get_by_role("heading", level=1)).to_contain_text("need a person")
+
+
 def test_a_saga_that_is_not_there_says_where_else_to_look(window: Window) -> None:
     window.go("saga/order-4711")
     expect(window.page.get_by_role("heading", name="There is no such saga")).to_be_visible()

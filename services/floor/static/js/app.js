@@ -130,6 +130,14 @@ class Page {
     say(deskCount, String(count));
   }
 
+  /** At once: what is typed behind a key belongs there already, and `hashchange` comes later. @param {string} hash */
+  #open(hash) {
+    const { view, id } = placeOf(hash);
+    if (view === this.place.view && id === this.place.id) return;
+    history.pushState(null, "", hash);
+    this.#go(true);
+  }
+
   /** @param {boolean} isMove whether a person went there, so that the focus follows */
   #go(isMove) {
     this.place = placeOf(location.hash);
@@ -206,8 +214,8 @@ class Page {
       o: () => this.board.placing.place("none"),
       s: () => this.board.toggleStream(),
       "/": () => {
-        if (this.place.view !== "board") location.hash = "#/";
-        setTimeout(() => this.board.filters.input.focus());
+        this.#open("#/");
+        this.board.filters.input.focus();
       },
       j: move(1),
       ArrowDown: move(1),
@@ -216,20 +224,16 @@ class Page {
       p: () => this.#answer("pay"),
       r: () => this.#answer("refuse"),
       u: () => {
-        if (this.place.view !== "board") location.hash = "#/";
-        setTimeout(() => this.plugs.focus());
+        this.#open("#/");
+        this.plugs.focus();
       },
-      "g s": () => {
-        location.hash = "#/desk";
-      },
-      "g f": () => {
-        location.hash = "#/";
-      },
+      "g s": () => this.#open("#/desk"),
+      "g f": () => this.#open("#/"),
       " ": () => {
         if (this.place.view === "saga") this.saga.play();
       },
       Escape: () => {
-        if (this.place.view === "saga") location.hash = "#/";
+        if (this.place.view === "saga") this.#open("#/");
       },
     };
   }

@@ -51,6 +51,10 @@ export class Filters {
           this.text = this.input.value.trim();
           onChange();
         },
+        // Escape empties the field (the browser does that), and leaves it when it is empty.
+        onkeydown: (/** @type {KeyboardEvent} */ event) => {
+          if (event.key === "Enter" || (event.key === "Escape" && !this.input.value)) this.input.blur();
+        },
       })
     );
     this.find = h(

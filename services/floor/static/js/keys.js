@@ -9,7 +9,7 @@ const TOGETHER_MS = 1_200; // g, then s
 const SHOWN = [
   ["o", "place an order"],
   ["s", "start or stop the stream"],
-  ["/", "find an id"],
+  ["/", "find an id; Enter or Esc leaves the field"],
   ["j k", "next, previous saga (or the arrows)"],
   ["Enter", "open it"],
   ["p", "pay"],
