@@ -70,7 +70,7 @@ class Fake(Generic[_C, _R]):
         self._plans = [_Plan("fail", error=error, times=times), *before]
 
     def silence(self, *, took_effect: bool = False) -> None:
-        """No answer; `took_effect=True` is the lost answer."""
+        """No answer; `took_effect=True` is the lost answer: what is arranged next says what a later attempt finds."""
         self._plans = [_Plan("silence", took_effect=took_effect)]
 
     def fail_undo(self, error: Exception, /, *, times: int | None = None) -> None:
@@ -90,7 +90,7 @@ class Fake(Generic[_C, _R]):
         plan = self._next_plan()
         if plan.kind == "silence":
             if plan.took_effect and row.state == "open":
-                row.state, row.effect = "done", self._decoded(sent.body)
+                row.effect, row.in_doubt = self._decoded(sent.body), True
             return None
         if row.state == "closed":
             return None

@@ -142,6 +142,31 @@ def test_the_answer_is_lost_after_the_charge(shop: Simulation) -> None:
     assert not charge.effects
 
 
+@saga(name="checkout_pays")
+async def pays(s: Saga, order: Order) -> str:
+    charge = ChargeCard(order_id=order.order_id, amount=order.total)
+    return await s.call(charge, retry=Retry(max_attempts=3, attempt_timeout_s=10))
+
+
+@pytest.mark.parametrize("finds", ["c1", CardDeclined(reason="limit")])
+def test_what_a_lost_answer_did_is_found_by_the_next_attempt(sim: Simulation, finds: str | CardDeclined) -> None:
+    charge = sim.fake(ChargeCard)
+    charge.silence(took_effect=True)
+    order = sim.start(pays, ORDER)
+    if isinstance(finds, str):
+        charge.answer(finds)
+        sim.advance(15)
+        assert order.result == "c1"
+        assert len(charge.effects) == 1
+        return
+    charge.fail(finds)  # a no after a lost yes is no definite one: it is taken back
+    sim.advance(15)
+    with pytest.raises(CardDeclined):
+        _ = order.result
+    assert [type(command) for command in order.undone] == [ChargeCard]
+    assert not charge.effects
+
+
 def test_the_breaker_is_open_for_a_while(shop: Simulation) -> None:
     shop.fake(ChargeCard).fail(Transient("open", retry_after_s=2.0), times=3)
     order = shop.start(checkout, ORDER)
