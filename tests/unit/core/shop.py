@@ -77,8 +77,12 @@ class Driver:
         self.started = self.feed(Started(at_us=self.now_us, input=input))
 
     def feed(self, entry: Entry) -> tuple[Decision, ...]:
-        """The decisions of the turn. AssertionError if the entry is ignored."""
-        turn = self.live.feed(entry)
+        """The decisions of the turn. AssertionError if the entry is ignored. What is blocked is thrown out."""
+        try:
+            turn = self.live.feed(entry)
+        except Blocked:
+            self.live.evict()
+            raise
         assert isinstance(turn, Turn), turn
         self.rows.append(journal_body(entry, turn))
         again = replay(self.saga, self.identity, self.rows)
