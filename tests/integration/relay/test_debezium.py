@@ -14,7 +14,7 @@ from tests.deadlines import eventually
 from tests.integration.relay.debezium import Connect
 from tests.integration.relay.outboxes import Place, Writers, process, reading, relay, row, running, wait
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
