@@ -142,7 +142,7 @@ class Sender:
             self._start_over(again[0] if again else str(heard.broken))
         oldest = self._held.oldest_sent_at()
         if oldest is not None and time.monotonic() - oldest > DELIVERY_STALL_S:
-            self._start_over(f"no answer from Kafka for {DELIVERY_STALL_S:.0f} s")
+            self._start_over(f"no answer from Kafka for {DELIVERY_STALL_S:.1f} s")
 
     def _acked(self, seqs: list[int]) -> None:
         left = [sent for seq in seqs if (sent := self._held.leave(seq)) is not None]
