@@ -69,10 +69,12 @@ def run_participants(participants: "Sequence[Participant[Any]]", settings: Setti
         send_last_spans()
 
 
-def run_relay(database_urls: Sequence[str], settings: Settings, mode: RelayMode = "cdc", **more: str) -> None:
-    """Move the outboxes of these databases to Kafka until SIGTERM or SIGINT; `more` is for each Relay."""
+def run_relay(
+    database_urls: Sequence[str], settings: Settings, mode: RelayMode = "cdc", external_slot: str | None = None
+) -> None:
+    """Move the outboxes of these databases to Kafka until SIGTERM or SIGINT."""
     with Monitor(settings) as monitor:
-        asyncio.run(_until_signal(lambda stop: _relay(database_urls, settings, mode, stop, monitor, **more)))
+        asyncio.run(_until_signal(lambda stop: _relay(database_urls, settings, mode, stop, monitor, external_slot)))
 
 
 @asynccontextmanager
@@ -291,12 +293,14 @@ async def _relay(
     mode: RelayMode,
     stop: asyncio.Event,
     monitor: Monitor,
-    **more: Any,
+    external_slot: str | None = None,
 ) -> None:
     from outbox_relay import Relay, Relays
 
     kafka, login = settings.for_kafka().kafka_bootstrap_servers, settings.kafka_login()
-    more |= {"kafka_config": login, "sent_kept_s": settings.outbox_sent_kept_s}
+    more: Any = {"kafka_config": login, "sent_kept_s": settings.outbox_sent_kept_s}
+    if external_slot is not None:
+        more["external_slot"] = external_slot
     relays = [Relay(database_url=url, kafka_bootstrap_servers=kafka, mode=mode, **more) for url in database_urls]
     monitor.watch_relays(list(zip(relays, database_urls, strict=True)))
     await Relays(relays).run(stop)

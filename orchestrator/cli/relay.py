@@ -57,7 +57,7 @@ def relay(
         raise typer.BadParameter("--slot is of mode external: the relay names the slot of its own by itself")
     from orchestrator.run import run_relay
 
-    run_relay(_urls(databases), CONTEXT.settings(), mode, **({"external_slot": slot} if slot else {}))
+    run_relay(_urls(databases), CONTEXT.settings(), mode, slot)
 
 
 def switch(
