@@ -297,11 +297,17 @@ async def _relay(
 ) -> None:
     from outbox_relay import Relay, Relays
 
-    kafka, login = settings.for_kafka().kafka_bootstrap_servers, settings.kafka_login()
-    more: Any = {"kafka_config": login, "sent_kept_s": settings.outbox_sent_kept_s}
-    if external_slot is not None:
-        more["external_slot"] = external_slot
-    relays = [Relay(database_url=url, kafka_bootstrap_servers=kafka, mode=mode, **more) for url in database_urls]
+    relays = [
+        Relay(
+            database_url=url,
+            kafka_bootstrap_servers=settings.for_kafka().kafka_bootstrap_servers,
+            mode=mode,
+            kafka_config=settings.kafka_login(),
+            external_slot=external_slot,
+            sent_kept_s=settings.outbox_sent_kept_s,
+        )
+        for url in database_urls
+    ]
     monitor.watch_relays(list(zip(relays, database_urls, strict=True)))
     await Relays(relays).run(stop)
 

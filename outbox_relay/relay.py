@@ -57,8 +57,8 @@ class Relay:
     """Moves the outbox of one database to Kafka: a task in your process; as a process of its own it is `amends relay`.
 
     mode: `cdc` follows a replication slot, and polls where `wal_level` is not `logical`; `polling` only polls, and
-    drops the slot; `external` sends nothing: Debezium does, through the slot `external_slot`, and this deletes what it
-    has sent (slots' names are of the whole server: `{database}` in it stands for the database's name). What
+    drops the slot; `external` sends nothing: Debezium does, through the slot `external_slot` (amends_outbox), and this
+    deletes what it has sent. Slots' names are of the whole server: `{database}` in it stands for the database's. What
     `amends relay switch` has stored in the database goes before `cdc` and `polling` here, and leaves `external` as it
     is. Several relays of one database: one sends, the others stand by. `sent_kept_s`: the window of
     amends.outbox_sent. `kafka_config` goes to librdkafka as it is.
@@ -72,12 +72,12 @@ class Relay:
         mode: Mode = "cdc",
         name: str | None = None,
         kafka_config: Mapping[str, str] | None = None,
-        external_slot: str = "amends_outbox",
+        external_slot: str | None = None,
         sent_kept_s: float = SENT_KEPT_S,
     ) -> None:
         self._sent_kept_s = sent_kept_s
         self._url, self._kafka, self._mode = database_url, kafka_bootstrap_servers, mode
-        self._kafka_config, self._external_slot = dict(kafka_config or {}), external_slot
+        self._kafka_config, self._external_slot = dict(kafka_config or {}), external_slot or slot.EXTERNAL
         self.database = str(conninfo_to_dict(database_url).get("dbname") or "?")
         self._name = name or f"{socket.gethostname()}/{os.getpid()}/{self.database}"
         self._lease = Lease(database_url, self._name, self._report)

@@ -13,6 +13,7 @@ from psycopg import sql
 from outbox_relay.failpoints import failpoint
 from outbox_relay.postgres import Session
 
+EXTERNAL = "amends_outbox"  # of whoever sends in the relay's place, unless it is told another name
 # Slots are of the whole cluster, so each database has its own name for its one.
 NAME: LiteralString = "SELECT 'amends_relay_' || oid FROM pg_database WHERE datname = current_database()"
 STATUS: LiteralString = """
