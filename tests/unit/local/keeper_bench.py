@@ -21,8 +21,11 @@ def stop(*_):
 note("started")
 signal.signal(signal.SIGTERM, stop)
 time.sleep(float(delay_s))
-server = socket.create_server(("127.0.0.1", int(port)))
-note("serves")
+server = socket.socket()
+server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+server.bind(("127.0.0.1", int(port)))
+note("serves")  # before anybody can see that it does, or the keeper might be first
+server.listen()
 while True:
     server.accept()[0].close()
 """
